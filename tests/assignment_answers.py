@@ -1,7 +1,7 @@
-"""What students might hand in for `notebooks/assignment`, and the points each is worth by task.
+"""Answers that students might hand in for `notebooks/assignment`, and their points by task.
 
-An answer is the text of the task's cell. The points are those that the assignment's text promises,
-counted by hand: no grader's output is copied here.
+An answer is the source of the task's cell. The points follow from the assignment's text. They are
+counted by hand, not copied from a grader's output.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ FULL: Points = {"q1": 3, "q2": 2, "q3": 3, "q4": 2, "q5": 2, "q6": 3, "q7": 2}
 NONE: Points = dict.fromkeys(FULL, 0)
 
 ESSAY_POINTS = 3
-"""Of q8, which a person grades."""
+"""The points of q8, which is graded by hand."""
 
-# Every answer right, and none computed as in the teacher's version.
+# All answers are right, and none is computed as in the instructor's version.
 RIGHT: Answers = {
     "q1": """
 explorer = LayerExplorer(
@@ -67,17 +67,17 @@ def dead_channels(maps):
     "q8": "Because every sum is negative, and the ReLU makes it 0.",
 }
 
-# Mistakes that people make, one a task.
+# One common mistake in each task.
 MISTAKEN: Answers = {
-    # The scale was forgotten.
+    # The scale is not set.
     "q1": """
 explorer.layer, explorer.mode, explorer.cmap = "block2_conv2", "max", "viridis"
 brightest = explorer.rendering.values.max()
 brightest_at = np.unravel_index(explorer.rendering.values.argmax(), explorer.rendering.values.shape)
 """,
-    # The mean.
+    # The mean instead of the maximum.
     "q2": "def max_over_channels(maps):\n    return maps.mean(axis=-1)",
-    # All channels are divided by one maximum; where only one is alive that is the same.
+    # All channels are divided by one maximum, which is right only if a single channel is alive.
     "q3": """
 def composite(maps, channels, cmap):
     chosen = maps[..., list(channels)]
@@ -89,16 +89,16 @@ def strongest_channel(activations, layer, pixel):
     stride = activations.info(layer).stride
     return activations.at(layer, pixel[1] // stride, pixel[0] // stride).argmax()
 """,
-    # Strides are forgotten: right only before the first pool.
+    # Strides are ignored, which is right only before the first pool.
     "q5": "def receptive_field(steps):\n    return 1 + sum(kernel - 1 for kernel, stride in steps)",
-    # The name is that of the ReLU.
+    # The name is the ReLU's, not the convolution's.
     "q6": """
 def silenced(before):
     return np.mean(before <= 0)
 
 torch_name = "features.11"
 """,
-    # Channels that are 0 somewhere.
+    # Finds channels that are 0 at any location, not at all of them.
     "q7": """
 def dead_channels(maps):
     return np.flatnonzero(maps.min(axis=(0, 1)) == 0)
@@ -107,7 +107,7 @@ def dead_channels(maps):
 }
 MISTAKEN_POINTS: Points = {"q1": 2, "q2": 0, "q3": 1, "q4": 0, "q5": 1, "q6": 2, "q7": 1}
 
-# What the visible checks want to see, and nothing else.
+# Answers that return only the values that the visible checks compare.
 HARD_CODED: Answers = {
     "q1": """
 explorer.layer = "block2_conv2"

@@ -1,7 +1,7 @@
-"""Asks whether what is installed has a known vulnerability: `make audit`, a part of `make lint`.
+"""Check the installed packages for known vulnerabilities: `make audit`, a part of `make lint`.
 
-Where the service that knows them cannot be reached, it says so and goes on; a finding fails, unless
-pyproject.toml has it in ``[tool.audit.exceptions]`` with the reason.
+If the vulnerability service cannot be reached, print a message and succeed. A finding fails, unless
+``[tool.audit.exceptions]`` in pyproject.toml lists it with a reason.
 """
 
 from __future__ import annotations
@@ -24,28 +24,26 @@ _UNREACHED = re.compile(
 
 
 def verdict(answer: str, complaint: str, exceptions: Mapping[str, str]) -> tuple[int, list[str]]:
-    """Return the exit status and what is to be said.
+    """Return the exit status and the lines to print.
 
     Parameters
     ----------
     answer, complaint : str
-        What pip-audit wrote to its standard output, as JSON, and to its standard error.
+        pip-audit's standard output, which is JSON, and its standard error.
     exceptions : mapping of str to str
-        The number of a vulnerability that does not fail, such as ``"CVE-2025-1"``, and why.
+        Vulnerabilities that do not fail, such as ``"CVE-2025-1"``, each with its reason.
     """
     try:
         packages: list[dict[str, Any]] = json.loads(answer)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
+        last = (complaint.strip().splitlines() or ["it printed nothing"])[-1]
         if _UNREACHED.search(complaint):
-            return 0, [
-                f"audit: could not ask for known vulnerabilities, so none is ruled out: {last}"
-            ]
+            return 0, [f"audit: could not ask for known vulnerabilities; there may be some: {last}"]
         return 2, [f"audit: pip-audit failed: {last}"]
     asked = [package for package in packages if "vulns" in package]
     if not asked:
-        # A mirror of the index may have the packages and not what is known of them.
-        return 0, ["audit: could not ask for known vulnerabilities: the index tells of no package."]
+        # A mirror of the index may serve packages without their vulnerability data.
+        return 0, ["audit: could not ask for known vulnerabilities: the index has no data."]
     lines, status = [], 0
     for package in asked:
         for found in package["vulns"]:

@@ -1,12 +1,12 @@
-"""Build and try the Binder image, as far as that goes without a container: `make binder-check`.
+"""Build and try the Binder image as far as possible without a container: `make binder-check`.
 
-repo2docker's own parser turns the repository into the Dockerfile that mybinder.org would build.
-What that runs of ours is run here in an empty virtual environment, on top of the releases of
-Jupyter that repo2docker installs first. JupyterLab of that environment opens the notebook that the
-README's badge opens, and a browser runs it, while the memory of server and kernel is measured.
+repo2docker generates the Dockerfile that mybinder.org would build from the repository. The steps of
+the Dockerfile that come from this repository run here in a new virtual environment, on top of the
+Jupyter releases that repo2docker installs first. JupyterLab of that environment opens the notebook
+of the README's badge, and a browser runs it, while the memory of server and kernel is measured.
 
-A script and no test: it takes some minutes, needs the package registry, and each step stands on the
-one before. What can be told without building is in `test_binder.py`.
+This is a script and not a test, because it takes some minutes, needs the package registry, and each
+step depends on the one before. `test_binder.py` checks what needs no build.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from vgg_widget import LayerExplorer, sample_image
 explorer = LayerExplorer(sample_image())
 explorer
 """
-NOBODY = "http://127.0.0.1:9/nobody"
-# A GB as JupyterHub counts it, which sets Binder's limits.
+UNREACHABLE = "http://127.0.0.1:9/nobody"
+# 1 GB as counted by JupyterHub, which sets Binder's limits.
 LIMIT_BYTES = 2**30
 SAMPLE_SECONDS = 0.05
 STEP_SECONDS = 1800
 NOTIFICATIONS = "@jupyterlab/apputils-extension:notification"
 
-# What conda calls otherwise than pip; a part of a package has its version.
+# Conda packages that have another name on PyPI. A part of a package has the package's version.
 PIP_NAMES = {
     "jupyterhub-base": "jupyterhub",
     "jupyterhub-singleuser": "jupyterhub",
@@ -63,29 +63,29 @@ PIP_NAMES = {
 
 
 def main() -> None:
-    """Run every step; the first that fails ends it."""
+    """Run all steps, and stop at the first that fails."""
     with tempfile.TemporaryDirectory(prefix="vgg-widget-binder-") as name:
         folder = Path(name)
         tree = _checked_out(folder / "repository")
         dockerfile = _dockerfile(tree)
-        python, ours = _python_version(dockerfile), _our_steps(dockerfile)
-        print(f"The Dockerfile takes Python {python} and runs of ours: {'; '.join(ours)}")
+        python, steps = _python_version(dockerfile), _repository_steps(dockerfile)
+        print(f"The Dockerfile uses Python {python} and runs from here: {'; '.join(steps)}")
         prefix = folder / "environment"
         _base_environment(prefix, python)
         before = _installed(prefix)
         home = folder / "home"
         home.mkdir()
         environment = _environment(prefix, home)
-        for step in ours:
+        for step in steps:
             said = _run(
-                ["bash", "-c", step], cwd=tree, env=environment | {ADDRESS_VARIABLE: NOBODY}
+                ["bash", "-c", step], cwd=tree, env=environment | {ADDRESS_VARIABLE: UNREACHABLE}
             )
         _check_installed(before, _installed(prefix))
         assert "continuing without ImageNet's weights" in said, said
         assert "the explorer works, with k-means filters" in said, said
-        print("postBuild builds, and says so, where the weights cannot be had")
+        print("postBuild succeeds, and says so, if the weights cannot be downloaded")
         _check_bad_mirror(tree, environment, home)
-        _read_anew(prefix)
+        _drop_cached_files(prefix)
         peaks = _try_quickstart(folder, tree, prefix, environment)
     for name, peak in peaks.items():
         print(f"Memory of server and kernel with {name}: {peak}")
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _run(command: list[str], cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
-    """Run a command and return what it printed; where it fails, print that and end."""
+    """Run a command and return its output; if it fails, print the output and exit."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -110,7 +110,7 @@ def _run(command: list[str], cwd: Path = ROOT, env: dict[str, str] | None = None
 
 
 def _checked_out(tree: Path) -> Path:
-    """Copy what git would hand out, uncommitted changes included, and nothing else."""
+    """Copy all files that git does not ignore, with uncommitted changes; return the folder."""
     listed = _run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
@@ -125,7 +125,7 @@ def _dockerfile(tree: Path) -> str:
 
 
 def _python_version(dockerfile: str) -> str:
-    """Return the version that repo2docker takes, such as ``"3.11"``."""
+    """Return the Python version that repo2docker uses, such as ``"3.11"``."""
     found = re.search(r"Building conda environment for python=([0-9.]+)", dockerfile)
     assert found, dockerfile
     asked = (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8").strip()
@@ -133,25 +133,25 @@ def _python_version(dockerfile: str) -> str:
     return found[1]
 
 
-def _our_steps(dockerfile: str) -> list[str]:
+def _repository_steps(dockerfile: str) -> list[str]:
     """Return the commands that the Dockerfile runs because of this repository, in order."""
-    _, mark, ours = dockerfile.partition("# Run pre-assemble scripts!")
+    _, mark, rest = dockerfile.partition("# Run pre-assemble scripts!")
     assert mark, dockerfile
-    steps = [line.removeprefix("RUN ") for line in ours.splitlines() if line.startswith("RUN ")]
+    steps = [line.removeprefix("RUN ") for line in rest.splitlines() if line.startswith("RUN ")]
     assert len([step for step in steps if "binder/requirements.txt" in step]) == 1, steps
     assert steps[-1] == "./binder/postBuild", steps
     return steps
 
 
 def _base_environment(prefix: Path, python: str) -> None:
-    """Make a virtual environment with what repo2docker installs before anything of ours.
+    """Make a virtual environment with the packages that repo2docker installs first.
 
-    conda installs it there; here it is the same releases by pip.
+    repo2docker installs them with conda; here pip installs the same releases.
     """
     interpreter = shutil.which(f"python{python}") or sys.executable
     have = _run([interpreter, "-c", "import sys; print('{}.{}'.format(*sys.version_info))"]).strip()
     if have != python:
-        sys.exit(f"Binder's Python is {python}, and here is {have}: install python{python}.")
+        sys.exit(f"Binder uses Python {python}, not {have} as here: install python{python}.")
     found = importlib.util.find_spec("repo2docker.buildpacks.conda")
     assert found is not None
     assert found.origin is not None
@@ -171,7 +171,7 @@ def _base_environment(prefix: Path, python: str) -> None:
     _run([interpreter, "-m", "venv", str(prefix)])
     install = [str(prefix / "bin" / "python"), "-m", "pip", "install", "-c", str(constraints)]
     _run([*install, *sorted(PIP_NAMES.get(name, name) for name in names)])
-    print(f"Under it JupyterLab {releases['jupyterlab']}, ipywidgets {releases['ipywidgets']}")
+    print(f"Base: JupyterLab {releases['jupyterlab']}, ipywidgets {releases['ipywidgets']}")
 
 
 def _installed(prefix: Path) -> dict[str, str]:
@@ -181,7 +181,7 @@ def _installed(prefix: Path) -> dict[str, str]:
 
 
 def _check_installed(before: dict[str, str], after: dict[str, str]) -> None:
-    """Fail unless our list left Jupyter as it was, and TensorFlow is the small one."""
+    """Assert that no installed package changed, and that TensorFlow is tensorflow-cpu."""
     changed = {name: after.get(name) for name in before if after.get(name) != before[name]}
     assert not changed, f"binder/requirements.txt changed what repo2docker had installed: {changed}"
     names = {name.replace("_", "-") for name in after}
@@ -190,7 +190,7 @@ def _check_installed(before: dict[str, str], after: dict[str, str]) -> None:
 
 
 def _environment(prefix: Path, home: Path) -> dict[str, str]:
-    """Return the variables that the Dockerfile sets, in a home of the check's own."""
+    """Return the variables that the Dockerfile sets, with a separate home folder."""
     kept = ("PIP_", "SSL_", "REQUESTS_", "LANG", "LC_", "http_proxy", "https_proxy", "no_proxy")
     inherited = {name: value for name, value in os.environ.items() if name.startswith(kept)}
     return inherited | {
@@ -202,21 +202,21 @@ def _environment(prefix: Path, home: Path) -> dict[str, str]:
 
 
 def _check_bad_mirror(tree: Path, environment: dict[str, str], home: Path) -> None:
-    """Fail unless postBuild asks for the weights, and keeps none whose hash is wrong."""
+    """Assert that postBuild requests the weights, and keeps no file with a wrong hash."""
     with Mirror() as mirror:
         variables = {ADDRESS_VARIABLE: mirror.url, "no_proxy": "127.0.0.1"}
         said = _run(["./binder/postBuild"], cwd=tree, env=environment | variables)
     assert f"/models/{imagenet.IMAGENET['vgg19'].name}" in mirror.requests
     assert "its hash differs" in said, said
     assert not list((home / ".keras").rglob("*.h5"))
-    print("postBuild asks for ImageNet's weights, and keeps none that are not they")
+    print("postBuild requests ImageNet's weights, and keeps no file with a wrong hash")
 
 
-def _read_anew(prefix: Path) -> None:
-    """Have the system forget the environment's files, which it has just written.
+def _drop_cached_files(prefix: Path) -> None:
+    """Drop the environment's files, which have just been written, from the page cache.
 
-    Of a library that it still holds as it was written it lends a process more pages than of one
-    that it reads when needed, as in an image built elsewhere: 100 MB more of TensorFlow.
+    A process maps more pages of a library that is still in the cache than of one that is read when
+    needed, as in an image built elsewhere. For TensorFlow the difference is 100 MB.
     """
     for path in prefix.rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -228,7 +228,7 @@ def _read_anew(prefix: Path) -> None:
 def _try_quickstart(
     folder: Path, tree: Path, prefix: Path, environment: dict[str, str]
 ) -> dict[str, Peak]:
-    """Run the explorer's cell, then the whole notebook; return the largest memory of each."""
+    """Run the explorer's cell, then the whole notebook; return the peak memory of each."""
     peaks: dict[str, Peak] = {}
     with (
         _jupyterlab(folder, tree, prefix, environment) as server,
@@ -244,7 +244,7 @@ def _try_quickstart(
             with _memory_of(server.process.pid) as peaks[name]:
                 page = NotebookPage(context.new_page(), server)
                 page.show(f"{name.split()[-1]}.ipynb", content)
-                # News, or anything else that would lie over the notebook.
+                # Neither news nor any other dialog may cover the notebook.
                 assert page.page.locator(".jp-Dialog, .Toastify__toast").count() == 0
                 page.run_all()
                 assert not page.errors(stderr=False), page.errors(stderr=False)
@@ -252,7 +252,7 @@ def _try_quickstart(
                 assert page.ask("explorer.extractor.weights.source") == "kmeans"
                 page.close()
         context.close()
-    print("JupyterLab runs the quickstart, and the picture on the page is the kernel's")
+    print("JupyterLab runs the quickstart, and the page shows the kernel's picture")
     return peaks
 
 
@@ -274,7 +274,7 @@ def _jupyterlab(
         process = subprocess.Popen(
             command,
             cwd=tree / "notebooks",
-            env=environment | {ADDRESS_VARIABLE: NOBODY, "CUDA_VISIBLE_DEVICES": "-1"},
+            env=environment | {ADDRESS_VARIABLE: UNREACHABLE, "CUDA_VISIBLE_DEVICES": "-1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -297,11 +297,11 @@ def _ask(server: Server, path: str) -> Any:
 
 @dataclass
 class Peak:
-    """The largest memory of the server with all that it has started, in bytes.
+    """The peak memory of the server and all processes below it, in bytes.
 
-    `total` is what JupyterLab shows on Binder: each process's own pages, and its share of those
-    that several have (Pss). Some of that are pages of files, TensorFlow's code above all, which the
-    system drops before it ends a process for want of memory; `own` is the rest.
+    `total` is what JupyterLab shows on Binder: each process's own pages, and its share of the pages
+    that several processes map (Pss). It includes pages of files, mostly TensorFlow's code, which
+    the system drops before it kills a process for lack of memory. `own` is the rest.
     """
 
     total: int = 0
@@ -337,7 +337,7 @@ def _memory_of(server: int) -> Iterator[Peak]:
 
 
 def _pages(process: int) -> tuple[int, int]:
-    """Return a process's own bytes and its share of files' pages; 0 when it has ended."""
+    """Return a process's own bytes and its share of file pages; zeros if it has ended."""
     try:
         text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
     except (FileNotFoundError, ProcessLookupError):

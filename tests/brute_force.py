@@ -1,4 +1,4 @@
-"""The strongest images of every channel, and what is told of channels, in plain numpy."""
+"""Brute-force versions in plain NumPy: strongest images, statistics and choice of channels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def exact_model(seed: int = 0) -> Any:
-    """A Keras network with whole numbers for weights.
+    """Return a Keras network with integer weights.
 
-    All it computes of pixels are whole numbers below 2²⁴, which float32 holds exactly in whatever
-    order they are added; many of them are equal.
+    For pixels it computes only integers below 2²⁴, which float32 holds exactly, whatever the order
+    of addition. Many of them are equal.
     """
     import keras
 
@@ -40,7 +40,7 @@ def exact_model(seed: int = 0) -> Any:
 
 
 def maps_of(model: Any, pictures: Sequence[npt.NDArray[Any]], layer: str) -> list[Floats]:
-    """Compute pictures one by one with Keras alone."""
+    """Return a layer's maps of each picture, computed one at a time with Keras alone."""
     import keras
 
     cut = keras.Model(model.inputs[0], model.get_layer(layer).output)
@@ -55,7 +55,7 @@ def assert_strongest(
     statistic: str = "max",
     exact: bool = True,
 ) -> None:
-    """Compare one layer with what plain loops find; None stands for a bad image."""
+    """Compare a layer's results with plain loops over its maps; None stands for a bad image."""
     found = top[layer]
     good = [place for place, one in enumerate(maps) if one is not None]
     channels = next(one for one in maps if one is not None).shape[-1]
@@ -101,7 +101,7 @@ def assert_strongest(
 
 
 def assert_same(one: TopActivations, other: TopActivations) -> None:
-    """Compare two results to the last bit."""
+    """Assert that two results are equal to the last bit."""
     assert list(one) == list(other)
     assert (one.images, one.failed) == (other.images, other.failed)
     np.testing.assert_array_equal(one.seen.sizes, other.seen.sizes)
@@ -129,7 +129,7 @@ def exact_extractor(seed: int = 0) -> FeatureExtractor:
 
 
 def most_telling(maps: Floats, count: int) -> list[int]:
-    """Choose one after the other by spread × (1 − largest |correlation|)."""
+    """Choose channels one at a time by spread × (1 − largest |correlation| with those chosen)."""
     rows = maps.reshape(-1, maps.shape[-1]).T.astype(np.float64)
     chosen: list[int] = []
     while len(chosen) < count:

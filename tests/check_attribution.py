@@ -1,10 +1,10 @@
-"""Compares `attribute` with Captum on the same weights in PyTorch: ``make check-attribution``.
+"""Compare `attribute` with Captum on the same weights in PyTorch: ``make check-attribution``.
 
-A line is a method and a unit: the length of the two maps' difference over the length of Captum's
-map, each taken as one vector, and what is allowed. Both compute in float32, in another order, so
-that a ReLU or a pool within rounding of its corner may go either way. Of fifty pictures on the way
-of integrated gradients, and of thousands of units in a deep layer, one or another does: for these
-more is allowed.
+Each printed line is for one method and one unit. It gives the norm of the difference between the
+two maps, divided by the norm of Captum's map, and the limit. Both compute in float32 but in another
+order, so a ReLU or a pool may go either way if its input is within rounding error of a kink. Among
+the fifty images on the path of integrated gradients, and among the thousands of units of a deep
+layer, some are: their limits are higher.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from itertools import chain, pairwise
 from typing import Any
 from unittest import mock
 
-# Its fast convolutions round a hundred times as much, and turn more corners. Before TensorFlow.
+# oneDNN's fast convolutions have a hundred times the rounding error, so that more units cross a
+# kink. TensorFlow reads the variable when it is imported.
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 import numpy as np
@@ -39,12 +40,12 @@ from vgg_widget.predictions import Predictor
 from vgg_widget.weights import Classifier
 
 Location = tuple[int, int] | None
-# Method, unit, how far apart, and how far that may be.
+# Method, unit, relative distance, and the limit of the distance.
 Line = tuple[str, str, float, float]
 
-# A layer by its name and by its number in PyTorch, a place in its map, or None for the map's sum;
-# and the side of occlusion's squares. Captum's begin at the picture's corner and ours at that of
-# what the unit sees, so that a side has to divide where that lies.
+# A layer's name, its number in PyTorch, a location in its map or None for the map's sum, and the
+# side of the squares for occlusion. Captum's squares begin at the image's corner, `attribute`'s at
+# the corner of the unit's receptive field. So the side must divide that corner's coordinates.
 UNITS: tuple[tuple[str, int, Location, int], ...] = (
     ("features.2", 2, (26, 26), 4),
     ("block2_conv2", 8, (12, 15), 6),
@@ -55,15 +56,15 @@ UNITS: tuple[tuple[str, int, Location, int], ...] = (
     ("features.28", 28, (2, 2), 16),
 )
 SHALLOW, DEEP = 1e-4, 1e-2
-# Of fifty pictures one or another has a unit at a corner.
-ON_A_WAY = 5e-3
+# Some of the fifty images on a path have a unit at a kink.
+ON_A_PATH = 5e-3
 DEEP_FROM = 19
 SAMPLES = 50
 GREY = 128.0
 
 
 class Network(torch.nn.Module):
-    """Some layers of VGG19 on RGB 0–255, and what is made of their maps."""
+    """Some layers of VGG19 on RGB in 0–255, followed by a function of their maps."""
 
     def __init__(self, features: Any, end: Any) -> None:
         super().__init__()
@@ -79,8 +80,8 @@ def batched(picture: npt.NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(picture.transpose(2, 0, 1)[np.newaxis].astype(np.float32))
 
 
-def apart(found: Attribution, captum: torch.Tensor) -> float:
-    """How far a map is from Captum's, of which the colours are summed, within what it can show."""
+def distance(found: Attribution, captum: torch.Tensor) -> float:
+    """Return a map's relative distance to Captum's, summed over colours, inside the map's box."""
     top, left, bottom, right = found.box
     expected = captum.detach().numpy()[0].astype(np.float64).sum(axis=0)
     here, there = (one[top:bottom, left:right] for one in (found.values, expected))
@@ -124,7 +125,7 @@ def of_units(extractor: FeatureExtractor, activations: Activations) -> Iterator[
             ),
             f"occlusion, {side} × {side}": (
                 attribute(*asked, method="occlusion", window=side),
-                # It gives each of the three colours what they lose together.
+                # Captum gives each of the three colours the whole difference.
                 Occlusion(network).attribute(
                     **plain,
                     sliding_window_shapes=(3, side, side),
@@ -138,12 +139,12 @@ def of_units(extractor: FeatureExtractor, activations: Activations) -> Iterator[
         place = "sum" if location is None else f"{location}"
         for method, (found, captum) in pairs.items():
             path = method.startswith("integrated") and number < DEEP_FROM
-            allowed = ON_A_WAY if path else DEEP if number >= DEEP_FROM else SHALLOW
-            yield method, f"{layer}, {channel}, {place}", apart(found, captum), allowed
+            allowed = ON_A_PATH if path else DEEP if number >= DEEP_FROM else SHALLOW
+            yield method, f"{layer}, {channel}, {place}", distance(found, captum), allowed
 
 
 def of_classes(extractor: FeatureExtractor) -> Iterator[Line]:
-    """Grad-CAM, with a classifier of six classes that is made up."""
+    """Yield the lines of Grad-CAM, with a random classifier of six classes."""
     generator = np.random.default_rng(0)
     layers = tuple(
         (
@@ -172,14 +173,14 @@ def of_classes(extractor: FeatureExtractor) -> Iterator[Line]:
                 pixels, target=target, relu_attributions=True
             )
             whole = LayerAttribution.interpolate(cam, (224, 224), "bilinear")
-            yield "grad_cam", f"{layer}, class {target}", apart(found, whole), DEEP
+            yield "grad_cam", f"{layer}, class {target}", distance(found, whole), DEEP
 
 
 def main() -> int:
     lines: list[Line] = []
     for weights in ("kmeans", "random"):
         extractor = FeatureExtractor(weights, size=None)
-        # No multiple of 32, so that pools leave something over.
+        # 64×75 pixels: the width is no multiple of 32, so that pools drop columns.
         activations = extractor(sample_image()[60:380:5, 100:475:5])
         print(f"{extractor.weights.label}, {activations.image.shape[:2]} pixels", flush=True)
         for line in chain(of_units(extractor, activations), of_classes(extractor)):
@@ -188,7 +189,7 @@ def main() -> int:
             print(f"  {method:26} {unit:32} {off:.1e} of {allowed:.0e}{told}", flush=True)
             lines.append(line)
     failed = [line for line in lines if not line[2] <= line[3]]
-    print(f"{len(lines) - len(failed)} of {len(lines)} maps are Captum's")
+    print(f"{len(lines) - len(failed)} of {len(lines)} maps agree with Captum's")
     return int(bool(failed))
 
 

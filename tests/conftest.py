@@ -1,4 +1,4 @@
-"""What several test files need: a network, a photograph, small activations, and no leaks."""
+"""Fixtures and helpers for several test files, and a check for leaks after each test."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ from vgg_widget.weights import Arrays, remote
 
 mpl.use("Agg")
 
-# A shell ignores interrupts for what it starts in the background, `make test &`; so do the programs
-# that this in turn starts. The tests send interrupts, to themselves and to such programs.
+# A process that a shell starts in the background (`make test &`) ignores interrupts, and so do its
+# children. The tests send interrupts to themselves and to such children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# With and without internet, and whatever this person's caches hold, the tests see the same: no
-# weights, and nobody at the address. Processes that tests start see it too.
+# With or without internet, and whatever the user's caches contain, the tests and their child
+# processes see the same: no weights, and a server that cannot be reached.
 _caches = tempfile.mkdtemp(prefix="vgg-widget-tests-")
 atexit.register(shutil.rmtree, _caches, ignore_errors=True)
 os.environ["KERAS_HOME"] = _caches
 os.environ["XDG_CACHE_HOME"] = _caches
 os.environ["VGG_WIDGET_WEIGHTS_URL"] = "http://127.0.0.1:9/nobody"
-# TensorFlow turns oneDNN on by the processor's kind, and has convolutions of channels first, on a
-# processor, in nothing else.
+# TensorFlow enables oneDNN only on some CPUs. Without it, convolutions with channels first do not
+# work on a CPU.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# The same examples every time, so that a run says something about the code alone; no deadlines,
-# since a busy computer is no failure.
+# Use the same examples every time, so that a result depends on the code alone. Set no deadlines,
+# because a busy machine is not a failure.
 settings.register_profile(
     "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -74,21 +74,22 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
 
-# One learns filters, for three minutes; the other is drawn from what other tests compute too.
-# The first two lessons stand for the others.
+# The first two lessons stand for the others. Lesson 06 learns filters, which takes long, and the
+# gallery draws what other tests compute too.
 QUICK_NOTEBOOKS = ("01-quickstart.ipynb", "02-three-ways-to-see-a-layer.ipynb")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this system cannot do, and mark what only `make test-all` runs.
+    """Deselect what this system cannot run, and mark as slow what only `make test-all` runs.
 
-    The latter is beside what is marked as slow itself.
+    Besides the tests that are marked as slow in their files, these are most notebooks, and seven
+    of eight variants of the tests marked as sampled.
     """
     if sys.platform == "win32":
-        # It has no forks, no limits of resources, no shell, and sends no interrupt to one process.
-        beyond = [item for item in items if item.get_closest_marker("posix")]
-        config.hook.pytest_deselected(items=beyond)
+        # Windows has no fork, no resource limits, no shell, and no interrupt for one process.
+        posix_only = [item for item in items if item.get_closest_marker("posix")]
+        config.hook.pytest_deselected(items=posix_only)
         items[:] = [item for item in items if not item.get_closest_marker("posix")]
     sampled: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -99,7 +100,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("sampled"):
             sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for test, variants in sampled.items():
-        # The first variant is often the simplest: begin anywhere, each time at the same.
+        # The first variant is often the simplest, so start at an arbitrary but fixed one.
         first = zlib.crc32(test.encode()) % min(8, len(variants))
         for number, item in enumerate(variants):
             if number % 8 != first:
@@ -108,7 +109,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _no_page_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start on a page that has told nothing, with no panel that somebody opened."""
+    """Forget what earlier pages reported, and which panel an earlier test opened."""
     monkeypatch.setattr(PageHelper, "_seen", {})
     monkeypatch.setattr(ExplorerBase, "remembered_panel", "")
 
@@ -126,7 +127,7 @@ def _no_leaks() -> Iterator[None]:
         pyplot.close("all")
     left = [widgets[key] for key in set(widgets) - before]
     assert not figures, f"{len(figures)} pyplot figures were left open"
-    assert not left, f"{len(left)} widgets were left: {sorted({type(w).__name__ for w in left})}"
+    assert not left, f"{len(left)} widgets left open: {sorted({type(w).__name__ for w in left})}"
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +138,7 @@ def extractor() -> FeatureExtractor:
 
 @pytest.fixture(scope="session")
 def photo() -> RGB8:
-    """A piece of a real photograph whose sides (64×75) are no square and no multiple of 32."""
+    """A crop of a photograph, 64×75 pixels: not square, and the width is no multiple of 32."""
     piece = sample_image()[60:380:5, 100:475:5].copy()
     piece.flags.writeable = False
     assert piece.shape == (64, 75, 3)
@@ -146,19 +147,19 @@ def photo() -> RGB8:
 
 @pytest.fixture(scope="session")
 def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
-    """What the network makes of the photograph."""
+    """The activations of `photo` in `extractor`."""
     return extractor(photo)
 
 
 @pytest.fixture(scope="session")
 def exact() -> FeatureExtractor:
-    """A small network whose values are whole numbers, which no order of adding changes."""
+    """A small network whose values are integers, so that the order of addition does not matter."""
     return exact_extractor()
 
 
 @pytest.fixture(scope="session")
 def noisy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve small pictures, and noise under a hostile name."""
+    """A folder of twelve small pictures, and one of noise with a hostile file name."""
     path = tmp_path_factory.mktemp("noisy")
     write_with_noise(path, 12, HOSTILE)
     return path
@@ -166,13 +167,13 @@ def noisy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def noisy_top(extractor: FeatureExtractor, noisy_folder: Path) -> TopActivations:
-    """The strongest of them for every channel of two layers."""
+    """The strongest images of `noisy_folder` for every channel of two layers."""
     return top_activations(extractor, noisy_folder, layers=[LAYER, OTHER], k=K, progress=False)
 
 
 @pytest.fixture
 def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of a set's pictures that are read, as often as they are."""
+    """A list that receives the name of a set's picture each time the picture is read."""
     names: list[str] = []
     real = TopActivations._picture
 
@@ -186,7 +187,7 @@ def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def rest_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Say how long nothing must be asked for before patches are read, on however busy a machine."""
+    """Return a function that sets the seconds without requests after which patches are read."""
     return lambda seconds: monkeypatch.setattr(patch_cards, "REST_SECONDS", seconds)
 
 
@@ -202,13 +203,13 @@ def shown() -> FeatureFigure:
 def explore(
     extractor: FeatureExtractor, photo: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., LayerExplorer]]:
-    """Make explorers of the photograph, which are closed at the end."""
-    # A panel that another test opened is not this one's.
+    """Return a function that makes explorers of `photo`; they are closed after the test."""
+    # Do not open the panel that another test opened.
     monkeypatch.setattr(LayerExplorer, "remembered_panel", "")
     made: list[LayerExplorer] = []
 
     def build(image: object = None, **arguments: Any) -> LayerExplorer:
-        # What is on show first follows from the picture, and is tested by itself.
+        # The layer and channel shown first depend on the picture; other tests cover that.
         if "extractor" not in arguments and "model" not in arguments:
             arguments = {"layer": "block1_conv1", "channel": 0, **arguments}
         arguments.setdefault("extractor", extractor)
@@ -222,7 +223,7 @@ def explore(
 
 @contextmanager
 def networks_apart() -> Iterator[None]:
-    """Build networks without pushing the shared one of `extractor` out of the package's cache."""
+    """Use an empty network cache, so that the shared network of `extractor` is not evicted."""
     kept = vgg_widget.network.named._networks
     vgg_widget.network.named._networks = OrderedDict()
     try:
@@ -239,7 +240,7 @@ def own_networks() -> Iterator[None]:
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Empty caches of a test's own, no address that leads out of this computer, and no memory."""
+    """Empty caches for one test, no address outside this machine, no memory of downloads."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     monkeypatch.setenv(remote.ADDRESS_VARIABLE, "http://127.0.0.1:9/nobody/")
@@ -252,14 +253,14 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Iterator[Path]:
-    """A folder for files of 80 MB, which pytest would keep for days."""
+    """A folder for files of 80 MB, deleted after the test; pytest would keep it for days."""
     yield tmp_path
     shutil.rmtree(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def vgg19() -> Any:
-    """Keras's own VGG19 without its top, and with biases."""
+    """Keras's own VGG19 without its top, with random biases."""
     import keras
 
     model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
@@ -272,12 +273,12 @@ def vgg19() -> Any:
 
 @pytest.fixture(scope="session")
 def expected(vgg19: Any) -> Arrays:
-    """What Keras holds of it."""
+    """The kernels and biases of `vgg19`."""
     return {name: tuple(vgg19.get_layer(name).get_weights()) for name in vgg19_kernel_shapes()}
 
 
 def pixels_of(figure: Figure, *, redraw: bool = True) -> RGB8:
-    """Red, green and blue of every pixel of a figure; what is on its canvas unless drawn anew."""
+    """Return a figure's pixels as RGB; without `redraw`, those that its canvas already has."""
     canvas = FigureCanvasAgg(figure) if redraw else figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     if redraw:
@@ -286,7 +287,7 @@ def pixels_of(figure: Figure, *, redraw: bool = True) -> RGB8:
 
 
 def numbers_on(bar: Any) -> dict[float, float]:
-    """What the numbers beside an explorer's colorbar say, by where they stand, from 0 to 1."""
+    """Return the numbers beside an explorer's colorbar, by their position from 0 to 1."""
     upright = bar.bbox.height > bar.bbox.width
     (marks,) = bar.lines
     found = {}
@@ -305,7 +306,7 @@ def make_activations(
     stride: int = 1,
     label: str = "made by a test",
 ) -> Activations:
-    """Activations of one layer "conv" with these maps (torchvision: features.0), and of others."""
+    """Make activations of a layer "conv" (torchvision: features.0) with these maps, and others."""
     layers = [LayerInfo("conv", "features.0", "conv", maps.shape[-1], stride, 3, 0.0)]
     every = {"conv": maps, **(others or {})}
     layers += [

@@ -1,4 +1,4 @@
-"""What tests of the explorer share: finding controls, reading the canvas, counting what is done."""
+"""Helpers for tests of the explorer: find controls, read the canvas, count renderings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vgg_widget.pictures.coordinates import Hit
 
 RGB8 = npt.NDArray[np.uint8]
 
-# Of VGG19's layers: stride, and centre of unit 0, in input pixels.
+# VGG19's layers in input pixels: stride, centre of unit 0 by stride, and side of a receptive field.
 STRIDE = {
     **{f"block1_conv{n}": 1 for n in (1, 2)},
     **{f"block2_conv{n}": 2 for n in (1, 2)},
@@ -47,7 +47,7 @@ FIELD = {
 
 
 def field_of(layer: str, row: int, column: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Top, left, bottom, right of what a unit of VGG19 sees of an image, by the table above."""
+    """Return top, left, bottom, right of a unit's receptive field in an image, by these tables."""
     stride, side = STRIDE[layer], FIELD[layer]
     ends = []
     for index, count in zip((row, column), size, strict=True):
@@ -64,7 +64,7 @@ def below(widget: Any) -> Iterator[Any]:
 
 
 class Modes:
-    """The buttons for the usual modes and the dropdown of the others, as one choice."""
+    """The buttons of the usual modes and the dropdown of the others, as one control."""
 
     def __init__(self, root: Any) -> None:
         (self.buttons,) = (
@@ -81,18 +81,18 @@ class Modes:
 
     @property
     def value(self) -> str:
-        # One of the two says which; the other says that it is not one of its own.
+        # One of the two has the mode as its value; the other's value is empty.
         (value,) = {self.buttons.value, self.more.value} - {None, ""}
         return str(value)
 
     @value.setter
     def value(self, mode: str) -> None:
-        ours = self.buttons if mode in self.buttons._options_values else self.more
-        ours.value = mode
+        owner = self.buttons if mode in self.buttons._options_values else self.more
+        owner.value = mode
 
 
 def control(root: Any, description: str) -> Any:
-    """Find a control as a person does: by the words beside it, or on it; or "mode"."""
+    """Return the control with a description; for "mode", both mode controls as one."""
     if description == "mode":
         return Modes(root)
     found = [one for one in below(root) if getattr(one, "description", None) == description]
@@ -101,7 +101,7 @@ def control(root: Any, description: str) -> Any:
 
 
 def channel_number(root: Any) -> Any:
-    """Find the field beside the slider over channels."""
+    """Return the number field beside the channel slider."""
     return next(one for one in below(root) if getattr(one, "tooltip", "") == "channel number")
 
 
@@ -110,13 +110,13 @@ def words(root: Any) -> str:
 
 
 def with_class(root: Any, name: str) -> Any:
-    """Find the one widget that has a CSS class."""
+    """Return the only widget that has a CSS class."""
     (found,) = (one for one in below(root) if name in getattr(one, "_dom_classes", ()))
     return found
 
 
 def filled(code: str, name: str, path: Path) -> str:
-    """Put a picture's path into code that leaves a picture made in memory to whoever runs it."""
+    """Replace the placeholder for a picture made in memory by the picture's path."""
     assert f"\n{name} = ...  # made in memory: " in code
     return code.replace(f"\n{name} = ...", f"\n{name} = {str(path)!r}")
 
@@ -135,18 +135,18 @@ def place_words(explorer: Any) -> str:
 
 
 def page_of(explorer: Any) -> PageHelper:
-    """Return the helper; a test plays the page with it."""
+    """Return the explorer's page helper, through which a test acts as the page."""
     (found,) = (one for one in below(explorer) if isinstance(one, PageHelper))
     return found
 
 
 def page_says(explorer: Any, **content: object) -> None:
-    """Send the explorer a message of its page."""
+    """Send the explorer a message from its page."""
     page_of(explorer)._handle_custom_msg(content, [])
 
 
 def press(explorer: Any, *keys: str) -> None:
-    """Press keys as the page tells of them."""
+    """Send the messages that the page sends for key presses."""
     for key in keys:
         assert key in page_of(explorer).wanted
         page_says(explorer, kind="key", key=key)
@@ -168,26 +168,26 @@ def made_panels(explorer: Any) -> list[Any]:
 
 
 def on_canvas(explorer: LayerExplorer) -> RGB8:
-    """Red, green and blue of what the page is to have, without drawing anything."""
+    """Return the pixels of the canvas as RGB, without drawing."""
     return np.array(explorer.canvas.get_renderer().buffer_rgba())[..., :3]
 
 
 def above_foot(explorer: Any) -> int:
-    """Count the figure's rows of pixels from the top to the lowest picture's lower edge."""
+    """Return the number of pixel rows from the figure's top to the lowest picture's lower edge."""
     figure = explorer.figure
     lowest = min(axes.get_position().y0 for axes in figure.axes if axes.get_visible())
     return int((1 - lowest) * figure.bbox.height)
 
 
 def let_paint(explorer: LayerExplorer) -> None:
-    """Be the page that says it is ready: what waits to be painted is painted."""
+    """Act as a page that asks for frames, until everything pending is painted."""
     canvas = explorer.canvas
     for _ in range(20):
         canvas._handle_message(canvas, {"type": "draw"}, [])
 
 
 def assert_as_drawn_whole(explorer: LayerExplorer) -> None:
-    """Compare the canvas with a drawing of the whole figure, which it then holds."""
+    """Assert that the canvas equals a full redraw of the figure, which it holds afterwards."""
     let_paint(explorer)
     before = on_canvas(explorer)
     explorer.figure.canvas.draw()
@@ -195,7 +195,7 @@ def assert_as_drawn_whole(explorer: LayerExplorer) -> None:
 
 
 def picture_of(explorer: LayerExplorer) -> RGB8:
-    """What the traits ask for, rendered by itself."""
+    """Return the RGBA picture that `render` gives for the explorer's traits."""
     return vgg_widget.render(
         explorer.activations,
         explorer.layer,
@@ -208,7 +208,7 @@ def picture_of(explorer: LayerExplorer) -> RGB8:
 
 
 def assert_consistent(explorer: LayerExplorer) -> None:
-    """Assert that traits, rendering, figure and controls say the same."""
+    """Assert that traits, rendering, figure and controls agree."""
     picture, view = picture_of(explorer), explorer._view
     assert explorer.rendering is not None
     np.testing.assert_array_equal(explorer.rendering.rgba, picture)
@@ -226,7 +226,7 @@ def assert_consistent(explorer: LayerExplorer) -> None:
 
 @contextmanager
 def whole_drawings(explorer: LayerExplorer) -> Iterator[list[object]]:
-    """Note every drawing of the whole figure."""
+    """Yield a list that receives an event for each drawing of the whole figure."""
     drawings: list[object] = []
     connection = explorer.canvas.mpl_connect("draw_event", drawings.append)
     yield drawings
@@ -234,7 +234,7 @@ def whole_drawings(explorer: LayerExplorer) -> Iterator[list[object]]:
 
 
 def count_renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note every call of `render` by an explorer."""
+    """Return a list that receives the layer of each `render` call by an explorer."""
     calls: list[str] = []
     real = vgg_widget.render
 
@@ -247,7 +247,7 @@ def count_renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def count_messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Note every message of a widget to its page."""
+    """Return a list that receives every widget's messages instead of the page."""
     sent: list[Any] = []
 
     def send(widget: widgets.Widget, message: Any, buffers: Any = None) -> None:
@@ -261,7 +261,7 @@ def count_messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def patches(explorer: LayerExplorer) -> PatchCards:
-    """The panel's cards, when they show what they are to show."""
+    """Return the panel's cards, after waiting until they are up to date."""
     panel = made_panel(explorer, "Strongest")
     assert panel.patches.wait(30)
     return panel.patches  # type: ignore[no-any-return]
@@ -279,7 +279,7 @@ def patch_words(explorer: LayerExplorer) -> str:
 
 
 def mouse(explorer: LayerExplorer, kind: str, on: str, x: float, y: float) -> None:
-    """Send what ipympl's page sends for a mouse, at a place in data coordinates."""
+    """Send the message of ipympl's page for a mouse event, at a position in data coordinates."""
     canvas = explorer.canvas
     across, up = axes_of(explorer, on).transData.transform((x, y))
     message = {
@@ -294,17 +294,17 @@ def mouse(explorer: LayerExplorer, kind: str, on: str, x: float, y: float) -> No
 
 
 def point(explorer: LayerExplorer, on: str, x: float, y: float) -> None:
-    """Move the mouse to a place of the input or the map, in data coordinates."""
+    """Move the mouse to a position on the input or the map, in data coordinates."""
     mouse(explorer, "motion_notify", on, x, y)
 
 
 def click(explorer: LayerExplorer, on: str, x: float, y: float) -> None:
-    """Press and release the left button at a place of the input or the map."""
+    """Press and release the left button at a position on the input or the map."""
     mouse(explorer, "button_press", on, x, y)
     mouse(explorer, "button_release", on, x, y)
 
 
 def hover(explorer: LayerExplorer, spot: Hit | None) -> None:
-    """Take the mouse to a unit or pixel, or off the pictures."""
+    """Move the mouse to a unit or pixel, or off the pictures if None."""
     explorer._pointing.point(spot)
     let_paint(explorer)

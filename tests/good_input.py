@@ -1,9 +1,9 @@
-"""Pictures and arrays that are unusual and good, each with the pixels that it must give.
+"""Unusual but valid pictures and arrays, each with the pixels that it must give.
 
-What is expected is computed from the numbers that went into the file, by the formula that the
-format's specification gives. `within` is how many levels of 255 a pixel may be off: 0 where nothing
-is lost, 1 where two ways of rounding are right, 2 or 3 for JPEG, whose cosine transform and colour
-space round twice.
+The expected pixels are computed from the numbers that went into the file, by the formula of the
+format's specification. `within` is the largest allowed error in levels of 255: 0 if nothing is
+lost, 1 if two ways of rounding are right, 2 or 3 for JPEG, whose cosine transform and colour space
+both round.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DEEP[0, :4] = (0, 65535, 257, 128 * 257)
 DEEP_RGB: npt.NDArray[np.uint16] = RANDOM.integers(0, 65536, (40, 52, 3), dtype=np.uint16)
 DEEP_RGBA: npt.NDArray[np.uint16] = RANDOM.integers(0, 65536, (40, 52, 4), dtype=np.uint16)
 FLOATS = RANDOM.random((40, 52), dtype=np.float32)
-# JPEG keeps squares of 8×8 pixels of one colour almost as they are.
+# JPEG hardly changes squares of 8×8 pixels of one colour.
 BLOCKS: RGB8 = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
 INK_BLOCKS: RGB8 = RANDOM.integers(0, 256, (5, 7, 4), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
 PALETTE = [(255, 0, 0), (0, 200, 10), (0, 0, 255), (30, 60, 90)]
@@ -48,7 +48,7 @@ for _array in (PICTURE, GREY, RGBA, INKS, DEEP, DEEP_RGB, DEEP_RGBA, FLOATS, BLO
 
 @dataclass(frozen=True)
 class Good:
-    """What makes a source, and what it must give."""
+    """A function that makes a source, and the pixels that loading the source must give."""
 
     name: str
     make: Callable[[], object]
@@ -67,13 +67,13 @@ def over_white(rgba: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def on_paper(inks: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Cyan, magenta, yellow and black as red, green and blue: what the inks leave of white."""
+    """Convert cyan, magenta, yellow and black to RGB: what the inks leave of white."""
     inks = inks.astype(float)
     paper: npt.NDArray[Any] = np.rint((255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255)
     return paper
 
 
-# What a viewer does to the stored pixels, by the EXIF standard's table of orientations.
+# How a viewer turns the stored pixels, by the EXIF standard's table of orientations.
 UPRIGHT: dict[int, Callable[[RGB8], RGB8]] = {
     1: lambda stored: stored,
     2: lambda stored: stored[:, ::-1],
@@ -126,7 +126,7 @@ def _depths() -> list[Good]:
             ("RGBA", RGBA, 8, over_white(RGBA), 1),
             ("LA", RGBA[..., 2:], 8, over_white(RGBA[..., [2, 2, 2, 3]]), 1),
             ("grey of 16 bits", DEEP, 16, as_rgb(np.rint(DEEP / 257)), 0),
-            # Pillow takes the upper eight bits of these.
+            # Pillow keeps only the upper eight bits of these.
             ("RGB of 16 bits", DEEP_RGB, 16, DEEP_RGB / 257, 1),
             ("RGBA of 16 bits", DEEP_RGBA, 16, over_white(DEEP_RGBA / 257), 2),
             (
@@ -200,7 +200,7 @@ PNG_TRANSPARENCY = [
 PNG_METADATA = [
     Good("png with a damaged EXIF", lambda: made.png(PICTURE, chunks=[(b"eXIf", b"no")]), PICTURE),
     Good(
-        "png that says it is an animation of no frames",
+        "png that claims to be an animation of no frames",
         lambda: made.png(PICTURE, chunks=[(b"acTL", b"\0" * 8)]),
         PICTURE,
     ),
@@ -243,7 +243,7 @@ CMYK_JPEG = encoded(Image.fromarray(INK_BLOCKS, "CMYK"), "JPEG", quality=100)
 
 
 def _inks_of_ycck(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Inks, 255 for full, whose inverse is stored as luma and chroma (JFIF), and black inverted."""
+    """Convert stored luma, chroma (JFIF) and inverted black to inks, where 255 is full ink."""
     luma, blue, red, black = np.moveaxis(stored.astype(float), -1, 0)
     blue, red = blue - 128, red - 128
     inks = [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue]
@@ -265,7 +265,7 @@ JPEG = [
         as_rgb(BLOCKS[..., 0]),
         2,
     ),
-    # The inks are stored inverted, as Adobe does; browsers take them so without its mark too.
+    # The inks are stored inverted, as by Adobe; browsers assume that even without Adobe's mark.
     Good("jpeg, CMYK with Adobe's mark", lambda: CMYK_JPEG, on_paper(INK_BLOCKS), 3),
     Good(
         "jpeg, CMYK without Adobe's mark",
@@ -274,7 +274,7 @@ JPEG = [
         3,
     ),
     Good(
-        "jpeg, YCCK, which Adobe's mark tells",
+        "jpeg, YCCK by Adobe's mark",
         lambda: CMYK_JPEG.replace(b"Adobe\0\x64\0\0\0\0\0", b"Adobe\0\x64\0\0\0\0\2"),
         on_paper(_inks_of_ycck(255 - INK_BLOCKS)),
         4,
@@ -286,7 +286,7 @@ JPEG = [
         3,
     ),
     Good(
-        "jpeg with an orientation that there is not",
+        "jpeg with an invalid orientation",
         lambda: encoded(BLOCKS, "JPEG", exif=made.exif(9), **JPEG_OPTIONS),
         BLOCKS,
         3,
@@ -401,7 +401,7 @@ FRAMES_AND_SIZES = [
     ),
     Good("apng", lambda: animation("PNG"), FIRST_FRAME),
     Good(
-        "apng with a picture for those who show no animation",
+        "apng with a default image outside the animation",
         lambda: animation("PNG", default_image=True),
         FIRST_FRAME,
     ),
@@ -451,8 +451,8 @@ def _pillow_modes() -> list[Good]:
         ),
         Good("PIL image, RGBa", lambda: color.convert("RGBA").convert("RGBa"), same, 2),
         Good("PIL image, PA", lambda: palette, same),
-        # What CIE's formulas make of sRGB's red in the light D50, which profiles are for: lightness
-        # 54.3 of 100, a 80.8 and b 69.9 from -128; a step of one of them is up to 5 levels.
+        # sRGB's red by CIE's formulas under D50, the white point of ICC profiles: lightness 54.3 of
+        # 100, a 80.8 and b 69.9, both stored from -128. One step changes up to 5 levels of RGB.
         Good(
             "PIL image, LAB",
             lambda: Image.new("LAB", (40, 40), (138, 209, 198)),
@@ -475,7 +475,7 @@ def _pillow_modes() -> list[Good]:
         ),
         Good("PIL image, CMYK", lambda: Image.fromarray(INKS, "CMYK"), on_paper(INKS), 2),
         Good(
-            "PIL image that is not read yet",
+            "PIL image that is not loaded yet",
             lambda: Image.open(io.BytesIO(made.png(GREY, chunks=[made.transparent(5)]))),
             as_rgb(_white_where(GREY == 5, GREY)),
         ),
@@ -484,7 +484,7 @@ def _pillow_modes() -> list[Good]:
 
 # --- arrays
 
-# Each kind of number with what makes it of 0–127, which all of them hold.
+# For each kind of number, a function that makes it from 0–127, which all kinds can hold.
 HALF: RGB8 = PICTURE // 2
 NUMBERS: dict[str, Callable[[RGB8], npt.NDArray[Any]]] = {
     "uint8": lambda a: a,
@@ -550,16 +550,16 @@ ARRAYS = [
     Good("array that is read only", lambda: PICTURE, PICTURE),
     Good("array of zeros and ones as floats", lambda: (GREY > 99) * 1.0, as_rgb((GREY > 99) * 255)),
     Good(
-        "array of a little overshoot",
+        "array slightly above 1",
         lambda: np.where(GREY > 99, 1.001, 0),
         as_rgb((GREY > 99) * 255),
     ),
     Good(
-        "array of a little less than 0",
+        "array slightly below 0",
         lambda: np.where(GREY > 99, 1, -0.001),
         as_rgb((GREY > 99) * 255),
     ),
-    Good("array of which nothing is masked", lambda: np.ma.masked_array(PICTURE), PICTURE),
+    Good("array with a mask that masks nothing", lambda: np.ma.masked_array(PICTURE), PICTURE),
     Good("memoryview of an array", lambda: PICTURE.data, PICTURE),
     Good("memoryview of bytes", lambda: memoryview(made.png(PICTURE)), PICTURE),
     Good("bytearray", lambda: bytearray(made.png(PICTURE)), PICTURE),

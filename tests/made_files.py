@@ -1,4 +1,4 @@
-"""Picture files made byte by byte from the formats' specifications, apart from Pillow's writers."""
+"""Picture files, mostly written byte by byte from the specifications instead of by Pillow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Samples = npt.NDArray[Any]
 
 
 def encoded(image: Image.Image | npt.NDArray[Any], kind: str = "PNG", **options: Any) -> bytes:
-    """What Pillow writes, for the formats that are too much to write here."""
+    """Return a file written by Pillow, for formats that are too complex to write here."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     with io.BytesIO() as buffer:
         picture.save(buffer, kind, **options)
@@ -25,7 +25,7 @@ def encoded(image: Image.Image | npt.NDArray[Any], kind: str = "PNG", **options:
 
 # --- PNG (W3C, third edition)
 
-# First column, first row, and the steps from there, of each pass.
+# First column, first row, column step and row step of each pass.
 _ADAM7 = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -40,14 +40,14 @@ PALETTE_TYPE = 3
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A PNG chunk: length, type, data, checksum."""
+    """Return a PNG chunk: length, type, data, checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_start(
     width: int, height: int, depth: int = 8, color: int = 2, *, interlaced: bool = False
 ) -> bytes:
-    """Signature and header."""
+    """Return the signature and header of a PNG."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, int(interlaced))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
 
@@ -60,7 +60,7 @@ def png(
     interlaced: bool = False,
     chunks: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """A PNG of samples (H, W) or (H, W, C) of `depth` bits; with a palette, of its indices."""
+    """Return a PNG of samples (H, W) or (H, W, C) of `depth` bits; with a palette, of indices."""
     samples = samples[..., None] if samples.ndim == 2 else samples
     height, width, channels = samples.shape
     color = PALETTE_TYPE if palette else _COLOR_TYPES[channels]
@@ -83,12 +83,12 @@ def _scanlines(samples: Samples, depth: int) -> bytes:
     else:
         bits = rows[..., None] >> np.arange(depth - 1, -1, -1) & 1
         packed = np.packbits(bits.reshape(len(rows), -1).astype(bool), axis=1)
-    # Each line begins with its filter's number, here that of none.
+    # Each line begins with its filter type; 0 is no filter.
     return np.pad(packed, ((0, 0), (1, 0))).tobytes()
 
 
 def transparent(*values: int) -> tuple[bytes, bytes]:
-    """The chunk that makes one grey or colour transparent, in the file's depth."""
+    """Return the chunk that makes one grey or colour transparent, given in the file's depth."""
     return b"tRNS", struct.pack(f">{len(values)}H", *values)
 
 
@@ -106,7 +106,7 @@ def tiff(
     extra: dict[int, tuple[int, Sequence[int]]] | None = None,
     size: tuple[int, int] | None = None,
 ) -> bytes:
-    """An uncompressed TIFF of samples (H, W) or (H, W, C), in the samples' own type.
+    """Return an uncompressed TIFF of samples (H, W) or (H, W, C), in the samples' dtype.
 
     `photometric` is 0 (white is 0), 1 (black is 0), 2 (RGB), 5 (CMYK); `extra` are more tags;
     `size` (height, width) is what the header claims.
@@ -159,7 +159,7 @@ def _tiff_file(order: str, pixels: bytes, tags: dict[int, tuple[int, Sequence[in
     return start + struct.pack(f"{order}H", len(tags)) + entries + b"\0\0\0\0" + overflow
 
 
-# --- BMP, with the header that Windows 3 brought
+# --- BMP, with the header of Windows 3
 
 
 def bmp(
@@ -173,9 +173,9 @@ def bmp(
     packed: bytes | None = None,
     size: tuple[int, int] | None = None,
 ) -> bytes:
-    """A BMP of palette indices (H, W), of BGR(A) samples, or of 16-bit numbers (H, W).
+    """Return a BMP of palette indices (H, W), of BGR(A) samples, or of 16-bit numbers (H, W).
 
-    `masks` say which bits are red, green and blue; `packed` are run-length encoded pixels;
+    `masks` are the bit masks of red, green and blue; `packed` are run-length encoded pixels;
     `size` (height, width) is what the header claims.
     """
     height, width = size or samples.shape[:2]
@@ -211,12 +211,12 @@ def _bmp_rows(rows: Samples, depth: int) -> bytes:
     else:
         bits = flat[..., None] >> np.arange(depth - 1, -1, -1) & 1
         packed = np.packbits(bits.reshape(len(flat), -1).astype(bool), axis=1)
-    # Lines are filled up to multiples of four bytes.
+    # Rows are padded to multiples of four bytes.
     return np.pad(packed, ((0, 0), (0, -packed.shape[1] % 4))).tobytes()
 
 
 def run_length_encoded(indices: Samples) -> bytes:
-    """Palette indices as BMP's RLE8: count and value, line by line from below."""
+    """Encode palette indices as BMP's RLE8: count and value, row by row from the bottom."""
     data = bytearray()
     for row in indices[::-1]:
         for value in row:
@@ -229,7 +229,7 @@ def run_length_encoded(indices: Samples) -> bytes:
 
 
 def ico(*files: tuple[int, bytes]) -> bytes:
-    """An icon of PNG files, each with its side in pixels (0 stands for 256)."""
+    """Return an icon of PNG files, each with its side in pixels (0 stands for 256)."""
     start = struct.pack("<HHH", 0, 1, len(files))
     offset, entries = 6 + 16 * len(files), b""
     for side, data in files:
@@ -239,7 +239,7 @@ def ico(*files: tuple[int, bytes]) -> bytes:
 
 
 def without_segment(jpeg: bytes, marker: int) -> bytes:
-    """A JPEG without its segments of one marker, such as 0xEE, Adobe's."""
+    """Return a JPEG without its segments of one marker, such as Adobe's 0xEE."""
     kept, at = jpeg[:2], 2
     while jpeg[at + 1] != 0xDA:
         length = 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
@@ -249,31 +249,31 @@ def without_segment(jpeg: bytes, marker: int) -> bytes:
 
 
 def with_size(jpeg: bytes, height: int, width: int) -> bytes:
-    """A JPEG whose frame header claims another size."""
+    """Return a JPEG whose frame header claims another size."""
     at = jpeg.index(b"\xff\xc0")
     return jpeg[: at + 5] + struct.pack(">HH", height, width) + jpeg[at + 9 :]
 
 
 def exif(orientation: int) -> bytes:
-    """EXIF data that hold one thing, how the picture is to be turned."""
+    """Return EXIF data with only an orientation."""
     directory = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
     return b"Exif\0\0" + b"II*\0" + struct.pack("<I", 8) + directory
 
 
 def exif_that_cannot_be_written(orientation: int) -> bytes:
-    """EXIF data with a width that is text, which Pillow reads and does not write again."""
+    """Return EXIF data whose width is text, which Pillow reads but cannot write."""
     entries = struct.pack("<HHI4s", 0x0100, 2, 4, b"40\0\0")
     entries += struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
     return b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
 
 
 def with_screen(gif: bytes, height: int, width: int) -> bytes:
-    """A GIF whose logical screen is of another size than its first frame."""
+    """Return a GIF whose logical screen has another size than its first frame."""
     return gif[:6] + struct.pack("<HH", width, height) + gif[10:]
 
 
 def webp_start(height: int, width: int) -> bytes:
-    """The header of an extended WebP that claims a size, and one frame of nothing."""
+    """Return an extended WebP's header that claims a size, and one frame without content."""
     canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes([0x02, 0, 0, 0]) + canvas
     body += b"ANIM" + struct.pack("<IIH", 6, 0, 0)

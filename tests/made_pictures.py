@@ -1,4 +1,4 @@
-"""A few hundred small pictures, each one of its kind: shapes, gratings, colours and text."""
+"""A few hundred small test pictures: shapes, gratings, plain colours and text."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 RGB8 = npt.NDArray[np.uint8]
 SIDES = (32, 40, 48, 64)
 
-# Of the fixtures `noisy_folder` and `noisy_top`: the name of the noise, in which markup, a comment
-# and a formula begin; the layers, and how many images are kept for each channel.
+# For the fixtures `noisy_folder` and `noisy_top`: the file name of the noise, which opens markup, a
+# comment and a formula; the layers; and the number of images kept for each channel.
 HOSTILE = "<script>alert(1)<!--$x^{$.png"
 LAYER, OTHER = "block2_conv1", "block3_conv1"
 K = 4
@@ -38,7 +38,7 @@ def grating(number: int, height: int, width: int) -> Image.Image:
 
 
 def colour(number: int, height: int, width: int) -> Image.Image:
-    # Each colour is there several times, so that images tie.
+    # Each colour occurs several times, so that images tie.
     value = (number % 5) * 60
     return Image.new("RGB", (width, height), (value, 255 - value, (number % 3) * 100))
 
@@ -53,13 +53,13 @@ KINDS = (shape, grating, colour, text)
 
 
 def picture(number: int) -> RGB8:
-    """One of the pictures; its sides are of `SIDES`, in any combination."""
+    """Return one of the pictures; its height and width are any two of `SIDES`."""
     height, width = SIDES[number // 4 % 4], SIDES[number // 16 % 4]
     return np.asarray(KINDS[number % 4](number, height, width))
 
 
 def write_with_noise(folder: Path, count: int, name: str) -> None:
-    """Write pictures as PNG files and, under this name, noise, which excites most channels."""
+    """Write pictures as PNG files, and noise, which excites most channels, under a given name."""
     for number in range(count):
         Image.fromarray(picture(number)).save(folder / f"{number:02}.png")
     noise = np.random.default_rng(0).integers(0, 256, (72, 56, 3), np.uint8)
@@ -67,7 +67,7 @@ def write_with_noise(folder: Path, count: int, name: str) -> None:
 
 
 def write_pictures(folder: Path, count: int) -> list[str]:
-    """Write them as PNG files, half of them in a subfolder, and return their names in order."""
+    """Write pictures as PNG files, half of them in a subfolder, and return the sorted names."""
     (folder / "more").mkdir(parents=True)
     names = []
     for number in range(count):

@@ -1,10 +1,10 @@
-"""Runs the tests on other versions than those that `make test` has: `make test-matrix`.
+"""Run the tests with other versions than those of `make test`: `make test-matrix`.
 
-A row is an environment and what is run in it; ONLY=lowest runs one. What belongs to it is kept in
-``.matrix``: what pip was told and said, the environment, and the tests' report. The rows of
-ipykernel, whose releases differ in the threads that callbacks run on, lay another ipykernel over
-the environment of `make test`, and run what is about threads, in a real JupyterLab too. The rows of
-the lowest versions and of Python run the quick tests.
+A row is an environment and the tests that run in it; ONLY=lowest runs one row. Its files are kept
+in ``.matrix``: pip's requirements and output, the environment, and the tests' report. Releases of
+ipykernel differ in the threads that callbacks run on. The ipykernel rows install another release on
+top of the environment of `make test`, and run the tests about threads, some in a real JupyterLab.
+The rows for the lowest versions and for other Pythons run the quick tests.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ ABOUT_THREADS = (
     "tests/browser/test_monkey.py",
     "tests/browser/test_linked_views.py::test_hasty_hands_end_on_the_right_picture",
 )
-# Enough to find what an old or a new release lacks: the others take long, or drive a browser.
+# Enough to find what an old or new release lacks. The others are slow or drive a browser.
 QUICK = ("-n", "2", "-m", "not browser and not slow")
-# What the quick tests need. Not `torch`: its lower bound has no build for the processor alone, and
-# `test` has the release that the tests were written with.
+# The extras that the quick tests need. `torch` is not one of them, because its lower bound has no
+# CPU-only build; `test` has the release that the tests were written with.
 EXTRAS = ("app", "demo", "docs", "learn", "safetensors", "test", "xarray")
 TOLD = ("ipykernel", "tensorflow", "keras", "numpy", "matplotlib", "ipywidgets", "torch")
 _VERSIONS = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
-# On Linux PyTorch brings gigabytes of CUDA, unless its version says otherwise.
-ONE_PROCESSOR = "+cpu" if sys.platform == "linux" else ""
+# On Linux, PyTorch installs gigabytes of CUDA unless its version ends in +cpu.
+CPU_SUFFIX = "+cpu" if sys.platform == "linux" else ""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An interpreter, folders whose packages come before its own, what it lacks, and a remark."""
+    """An interpreter, folders that come before its own packages, packages it lacks, and a note."""
 
     python: Path
     before: tuple[Path, ...] = ()
@@ -63,12 +63,12 @@ class Environment:
     note: str = ""
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables under which its processes see these packages."""
+        """Return environment variables that put the folders and the repository on Python's path."""
         path = [str(folder) for folder in (*self.before, ROOT)]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
     def versions(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the versions that its own processes see, without those of absent packages."""
+        """Return the versions that the environment's processes find, without absent packages."""
         code = (
             "import importlib.metadata as m, json, platform, sys\n"
             "have = {d.metadata['Name'].lower(): None for d in m.distributions()}\n"
@@ -89,7 +89,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a row."""
+    """The result of a row."""
 
     row: str
     passed: bool
@@ -102,19 +102,19 @@ class NotPreparedError(Exception):
 
 
 def floors(project: Mapping[str, Any], extras: Iterable[str]) -> dict[str, str]:
-    """Return the lowest version that a project admits of each of its dependencies.
+    """Return the lowest version that a project allows for each of its dependencies.
 
     Parameters
     ----------
     project : mapping
         The table ``[project]`` of a pyproject.toml.
     extras : iterable of str
-        The names of the optional dependencies that count too.
+        The names of the optional dependencies to include.
 
     Raises
     ------
     ValueError
-        Where a requirement has neither a lower bound nor the one version or series that it wants.
+        If a requirement has neither a lower bound nor an exact version or series (``==``).
     """
     lowest: dict[str, str] = {}
     for text in _requirements(project, extras):
@@ -130,9 +130,9 @@ def floors(project: Mapping[str, Any], extras: Iterable[str]) -> dict[str, str]:
 
 
 def needs(package: str, folder: Path) -> list[Path]:
-    """Return the test files that cannot be read without a package: they import it at their top.
+    """Return the test files that cannot be imported without a package.
 
-    So do those that import another such file.
+    They import the package at module level, directly or through another file of the folder.
     """
     imports = {path: _imported(path) for path in sorted(folder.glob("*.py"))}
     wanting = {package}
@@ -145,7 +145,7 @@ def needs(package: str, folder: Path) -> list[Path]:
 
 
 def _imported(path: Path) -> set[str]:
-    """Return the modules that a file imports at its top, and each part of their names."""
+    """Return the modules that a file imports at module level, and each part of their names."""
     names: set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
@@ -172,7 +172,7 @@ def counted(report: Path) -> str:
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """Return the rows, their versions and their results, one below the other."""
+    """Return a text table of the rows with their results and versions."""
     lines = []
     for each in outcomes:
         versions = ", ".join(f"{name} {version}" for name, version in each.versions.items())
@@ -192,9 +192,9 @@ def _requirements(project: Mapping[str, Any], extras: Iterable[str]) -> list[str
 
 
 def _interpreters(wanted: SpecifierSet) -> dict[Version, Path]:
-    """Return the interpreters of this machine that the project admits, oldest first.
+    """Return the interpreters of this machine that the project supports, oldest first.
 
-    Those without a TensorFlow are left out: nothing of the package can be installed for them.
+    Those that TensorFlow has no release for are left out: the package cannot be installed there.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     places = [Path(sys.executable)]
@@ -204,7 +204,7 @@ def _interpreters(wanted: SpecifierSet) -> dict[Version, Path]:
     found_at: dict[Version, Path] = {}
     code = "import ensurepip, platform, venv; print(platform.python_version())"
     for place in places:
-        # A name on the path may be that of no interpreter, or of one that can make no environment.
+        # A file of this name may be no interpreter, or one that cannot make environments.
         asked = _said(str(place), "-c", code)
         if asked.strip() and Version(asked) in wanted:
             found_at.setdefault(Version(asked), place)
@@ -216,7 +216,7 @@ def _interpreters(wanted: SpecifierSet) -> dict[Version, Path]:
 
 
 def _offered(package: str, python: Version) -> list[str]:
-    """Return the versions of a package that there are for a version of Python, newest first."""
+    """Return the versions of a package that have a build for a Python, newest first."""
     options = ["--only-binary=:all:", f"--python-version={python.major}.{python.minor}"]
     said = _said(sys.executable, "-m", "pip", "index", "versions", package, *options)
     versions = _VERSIONS.search(said)
@@ -224,13 +224,13 @@ def _offered(package: str, python: Version) -> list[str]:
 
 
 def _said(*command: str) -> str:
-    """Return what a command writes, which is nothing where it fails."""
+    """Return the standard output of a command, or an empty string if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode else done.stdout
 
 
 def _install(python: Path, row: str, lines: Iterable[str], *options: str) -> None:
-    """Have pip install a row's requirements, and keep what it says."""
+    """Install a row's requirements with pip, and keep pip's output in a log."""
     wanted, log = KEPT / f"{row}.txt", KEPT / f"{row}.log"
     wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
     command = [str(python), "-m", "pip", "install", "--progress-bar=off", *options]
@@ -249,7 +249,7 @@ def _install(python: Path, row: str, lines: Iterable[str], *options: str) -> Non
 
 
 def _over_this_one(row: str) -> Environment:
-    """Lay an ipykernel, with what it needs as installed, over `make test`'s."""
+    """Install an ipykernel on top of the environment of `make test`, whose versions are kept."""
     folder = KEPT / row
     listed = _said(sys.executable, "-m", "pip", "list", "--format=freeze", "--exclude=ipykernel")
     held = KEPT / f"{row}.held.txt"
@@ -261,7 +261,7 @@ def _over_this_one(row: str) -> Environment:
 
 
 def _of_its_own(row: str, project: Mapping[str, Any]) -> Environment:
-    """Make or bring up to date an environment for the lowest versions, or for another Python."""
+    """Make or update the environment for the lowest versions, or for another Python."""
     pythons = _interpreters(SpecifierSet(project["requires-python"]))
     if not pythons:
         raise NotPreparedError(
@@ -274,11 +274,10 @@ def _of_its_own(row: str, project: Mapping[str, Any]) -> Environment:
     torch = next(each for each in wanted if each.name == "torch")
     lacks: tuple[str, ...] = ()
     if not any(
-        each.endswith(ONE_PROCESSOR) and each in torch.specifier
-        for each in _offered("torch", version)
+        each.endswith(CPU_SUFFIX) and each in torch.specifier for each in _offered("torch", version)
     ):
         lacks = ("torch",)
-        # torchvision wants this very release of it.
+        # torchvision requires exactly this release of torch.
         wanted = [each for each in wanted if each.name not in ("torch", "torchvision")]
     pins = floors(project, EXTRAS) if row == "lowest" else {}
     lines = {
@@ -293,19 +292,19 @@ def _of_its_own(row: str, project: Mapping[str, Any]) -> Environment:
         shutil.rmtree(folder, ignore_errors=True)
         made = subprocess.run([str(pythons[version]), "-m", "venv", str(folder)], check=False)
         if made.returncode:
-            raise NotPreparedError(f"{pythons[version]} makes no environment in {folder}")
+            raise NotPreparedError(f"{pythons[version]} cannot make an environment in {folder}")
     newest = () if pins else ("--upgrade", "--upgrade-strategy=eager")
     _install(python, row, ["--editable=.", *sorted(lines)], *newest)
     return Environment(python, lacks=lacks)
 
 
 def _tests(row: str, environment: Environment) -> list[str]:
-    """Return what pytest is told to run in a row."""
+    """Return the arguments of pytest for a row."""
     if row in KERNELS:
         return list(ABOUT_THREADS)
     tests = list(QUICK)
     if row == "lowest":
-        # An old release that a newer one below it calls old-fashioned says nothing about this code.
+        # Old releases may call what newer dependencies deprecate; that is no fault of this code.
         tests += ["-W", "ignore::DeprecationWarning"]
     for package in environment.lacks:
         tests[tests.index("-m") + 1] += f" and not {package}"
@@ -329,7 +328,7 @@ def run(row: str, project: Mapping[str, Any]) -> Outcome:
     result = counted(report) if report.exists() else f"pytest ended with {done.returncode}"
     for package in environment.lacks:
         files = ", ".join(path.name for path in needs(package, ROOT / "tests"))
-        result += f"; without {package}: left out {files} and the tests that are marked so"
+        result += f"; without {package}: left out {files} and the tests with that mark"
     result += f"; {environment.note}" if environment.note else ""
     return Outcome(row, passed=done.returncode == 0, result=result, versions=versions)
 

@@ -1,7 +1,7 @@
-"""Fail where a notebook holds outputs: `python tests/notebook_outputs.py [NOTEBOOK ...]`.
+"""Fail if a notebook contains outputs: `python tests/notebook_outputs.py [NOTEBOOK ...]`.
 
-Without arguments, of all notebooks that git knows. With outputs, a change of a sentence is a change
-of a megabyte. The one that is kept with its pictures is the gallery.
+Without arguments, check all notebooks that git does not ignore. In a notebook with outputs, a
+changed sentence is a diff of a megabyte. Only the gallery is kept with its outputs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ GALLERY = "gallery.ipynb"
 
 
 def main(names: list[str]) -> int:
-    """Print what is wrong; return 1 where anything is."""
+    """Print the cells that have outputs; return 1 if there are any."""
     paths = [Path(name) for name in names] or _known()
     wrong = [line for path in paths if path.name != GALLERY for line in _outputs(path)]
     for line in wrong:
@@ -33,7 +33,7 @@ def _outputs(path: Path) -> list[str]:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     clear = f"clear them with `jupyter nbconvert --clear-output --inplace {path}`."
     return [
-        f"{path}: cell {number} was saved with its outputs or its number: {clear}"
+        f"{path}: cell {number} was saved with its outputs or execution count: {clear}"
         for number, cell in enumerate(cells, start=1)
         if cell.get("outputs") or cell.get("execution_count")
     ]

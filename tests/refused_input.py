@@ -1,4 +1,4 @@
-"""What cannot be used as an image, each with the sentence that it must be refused with."""
+"""Sources that cannot be used as an image, each with a pattern of the expected message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.made_files import encoded
 
 @dataclass(frozen=True)
 class Refused:
-    """What makes a source in an empty folder, and a pattern of what must be said."""
+    """A function that makes a source in an empty folder, and a pattern of its error message."""
 
     name: str
     make: Callable[[Path], object]
@@ -35,7 +35,7 @@ PNG = made.png(PICTURE)
 
 
 def _cut() -> list[Refused]:
-    """Files that end too early: JPEG at ten places, the others at three."""
+    """Return truncated files: JPEG cut at ten places, most other formats at three."""
     unread = (
         r"could not be read to its end \(.*\): it may be truncated, damaged .* or save it again"
     )
@@ -102,7 +102,7 @@ FILES = [
         r"not in a readable image format",
     ),
     Refused(
-        "png of which bytes are overwritten",
+        "png with overwritten bytes",
         lambda _: PNG[:3000] + b"\xff" * 40 + PNG[3040:],
         r"could not be read to its end .*: it may be truncated, damaged",
     ),
@@ -205,7 +205,7 @@ def _bombs() -> list[Refused]:
         Refused(
             f"{kind} that claims 60000×60000 pixels",
             lambda _, data=data: data,  # type: ignore[misc]
-            # WebP's own library gives up before Pillow learns of the size.
+            # The WebP library fails before Pillow knows the size.
             large if kind != "WEBP" else rf"could not be read to its end|{large}",
         )
         for kind, data in BOMBS.items()
@@ -232,14 +232,14 @@ def _closed_stream(folder: Path) -> object:
 
 
 class _Failing:
-    """A file object whose source is gone."""
+    """A file object whose `read` raises."""
 
     def read(self) -> bytes:
         raise LookupError("gone\nfor ever")
 
 
 class _Empty:
-    """A file object that has nothing for now, and cannot tell where it is."""
+    """A file object whose `read` returns None, and that has no `tell`."""
 
     def read(self) -> None:
         return None
@@ -256,7 +256,7 @@ NAMES = [
     "new\nline\tand\rmore.png",
     "-rf.png",
 ]
-"""Names of files, every one of which Linux and macOS allow."""
+"""File names, all of which Linux and macOS allow."""
 
 PATHS = [
     *(
@@ -277,11 +277,11 @@ PATHS = [
     Refused(
         "name of lone surrogates", lambda _: "\ud800.png", r"image '\\ud800\.png' was not found"
     ),
-    Refused("home of nobody", lambda _: "~nobody-there/cat.jpg", r"nobody-there/cat\.jpg' was not"),
+    Refused("unknown user", lambda _: "~nobody-there/cat.jpg", r"nobody-there/cat\.jpg' was not"),
     *(
         Refused(f"device {path}", lambda _, path=path: path, told)  # type: ignore[misc]
         for told in [r"'/dev/null' is a folder, a device or a pipe .*: pass one"]
-        # Windows has no path of a device.
+        # On Windows no path names a device.
         for path in ([os.devnull] if os.name == "posix" else [])
     ),
     *(
@@ -305,7 +305,7 @@ PATHS = [
     Refused(
         "failing file object", lambda _: _Failing(), r"could not be read \(gone for ever\): pass"
     ),
-    Refused("file object of nothing yet", lambda _: _Empty(), r"gave NoneType, not bytes: open"),
+    Refused("file object that returns None", lambda _: _Empty(), r"gave NoneType, not bytes: open"),
 ]
 
 # --- PIL images
@@ -352,7 +352,7 @@ PILLOW = [
 
 
 class _Unwilling:
-    """What calls itself an array, and is none."""
+    """An object whose `__array__` raises."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise AttributeError("not\ntoday")
@@ -365,7 +365,7 @@ def _of_itself(_: Path) -> list[Any]:
 
 
 def _shapes() -> list[Refused]:
-    shape_is_none = {
+    not_images = {
         (): r"\(\)",
         (40,): r"\(40,\)",
         (40, 40, 2): r"\(40, 40, 2\)",
@@ -377,7 +377,7 @@ def _shapes() -> list[Refused]:
     small = ((31, 40), (40, 31), (1, 1, 3), (31, 31, 4), (1, 5000, 3))
     cases = [
         (shape, rf"array of shape {told} is not an image: pass \(height, width\) for grey")
-        for shape, told in shape_is_none.items()
+        for shape, told in not_images.items()
     ]
     cases += [
         (
@@ -442,7 +442,7 @@ ARRAYS = [
                 r"from -2\.1 to 2\.6: undo any norm",
             ),
             ("floats from -1 to 1", np.linspace(-1, 1, 1600), r"float values from -1 to 1: undo"),
-            # By the rule floats up to 1 are 0–1, and no negative ones are hidden in black.
+            # Floats up to 1 are taken as 0–1. Negative ones must be refused, not clipped to black.
             (
                 "floats without a mean",
                 np.linspace(-0.3, 0.7, 1600),
@@ -485,7 +485,7 @@ ARRAYS = [
         r"type list could not be converted to an array .*: pass",
     ),
     Refused(
-        "list of itself", _of_itself, r"type list could not be converted to an array|not an image"
+        "recursive list", _of_itself, r"type list could not be converted to an array|not an image"
     ),
     Refused(
         "list of None",
@@ -509,7 +509,7 @@ ARRAYS = [
     ),
     Refused("empty list", lambda _: [], r"array of shape \(0,\) is empty: pass one with pixels"),
     Refused(
-        "unwilling array", lambda _: _Unwilling(), r"_Unwilling could not .* \(not today\): pass"
+        "array that raises", lambda _: _Unwilling(), r"_Unwilling could not .* \(not today\): pass"
     ),
     *(
         Refused(

@@ -1,8 +1,8 @@
-"""Prints the section of CHANGELOG.md for a tag: ``python tests/release_notes.py v1.2.3``.
+"""Print the section of CHANGELOG.md for a tag: ``python tests/release_notes.py v1.2.3``.
 
-The workflow `release` takes it as the text of the GitHub release. A tag that does not name the
-package's version, or a version without a section, ends it with an error. It needs nothing but
-Python, since it runs before anything is installed.
+The workflow `release` uses it as the text of the GitHub release. A tag that does not name the
+package's version, or a version without a section, is an error. The script needs only Python,
+because it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def package_version(source: str) -> str:
 
 
 def section_of(changelog: str, version: str) -> str:
-    """Return what stands in a changelog under the heading of a version, without the heading."""
+    """Return a version's section of a changelog, without the heading."""
     heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n"
     begun = re.split(heading, changelog, maxsplit=1, flags=re.MULTILINE)
     text = re.split(r"^## |^\[[^\]]+\]: ", begun[-1], maxsplit=1, flags=re.MULTILINE)[0].strip()

@@ -1,4 +1,4 @@
-"""An explorer for tests of one panel: shows what it is given, notes what it is asked."""
+"""A stub of the explorer for tests of one panel: shows a scene, and records requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vgg_widget.pictures.modes import Rendering
 
 @dataclass(frozen=True)
 class Scene:
-    """What an explorer shows."""
+    """The settings, activations and picture that an explorer shows."""
 
     settings: DisplaySettings
     activations: Activations
@@ -28,7 +28,7 @@ class Scene:
 
 
 class StandIn:
-    """What a panel sees of an explorer."""
+    """The part of an explorer that panels use; `asked` records what they request."""
 
     def __init__(self) -> None:
         self.can_copy = True
@@ -36,7 +36,6 @@ class StandIn:
         self.errors: list[str] = []
         self.showing = False
 
-    # Any: a panel is given an explorer, of which this has a part.
     def shows(self, scene: Scene) -> Any:
         self.__dict__.update(vars(scene), measured=scene.activations)
         self.scene = scene
@@ -119,7 +118,7 @@ class StandIn:
 
 
 def show(panel: Panel, scene: Scene) -> None:
-    """Bring a panel to what its explorer now shows, as its switcher does."""
+    """Make a panel show a new scene of its explorer, as the panel switcher does."""
     explorer: StandIn = panel._explorer
     explorer.shows(scene)
     with explorer.showing_controls():

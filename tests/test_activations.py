@@ -1,4 +1,4 @@
-"""Activations: an immutable mapping whose numbers are what they are called."""
+"""Tests of Activations: the mapping, its statistics and rankings, and its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 @pytest.fixture
 def maps() -> Floats:
-    """Channels of 5×7: of both signs, positive, dead, constant, negative, active once."""
+    """Return six 5×7 channels: mixed signs, positive, dead, constant, negative, one spike."""
     values = np.random.default_rng(3).normal(size=(5, 7, 6)).astype(np.float32)
     values[..., 1] = np.abs(values[..., 1]) + 1
     values[..., 2] = 0
@@ -76,7 +76,7 @@ def test_a_convolution_under_torchs_names(maps: Floats) -> None:
 
 
 @pytest.mark.parametrize("channels", [[5], [4, 2, 5], list(range(6)), []])
-def test_some_channels_alone(maps: Floats, channels: list[int]) -> None:
+def test_of_channels_returns_the_chosen_channels(maps: Floats, channels: list[int]) -> None:
     made = make_activations(maps, before_relu=True)
     rectified = np.where(maps > 0, maps, 0)
     for name, expected in (("features.0", maps), ("features.1", rectified), ("conv", rectified)):
@@ -108,7 +108,7 @@ def test_before_and_after_relu_by_any_name(activations: Activations, maps: Float
     for name in ("block3_pool", "features.18"):
         assert activations.before_relu(name) is None
         assert activations.after_relu(name) == "block3_pool"
-    # Somebody's own maps, of which only those after the ReLU were given.
+    # Maps passed by the user, which have no values from before the ReLU.
     made = make_activations(np.abs(maps), others={"mine": maps})
     assert made.before_relu("conv") is None
     assert made.before_relu("mine") is None
@@ -126,7 +126,7 @@ def test_before_and_after_relu_by_any_name(activations: Activations, maps: Float
         ("zzzz", r"layer 'zzzz' .*choose one of the \d+ names from 'block1_conv1' to"),
     ],
 )
-def test_an_unknown_layer_is_a_key_and_value_error_with_the_nearest(
+def test_an_unknown_layer_raises_a_key_and_value_error_with_a_suggestion(
     activations: Activations, layer: str, message: str
 ) -> None:
     asking: list[Callable[[], Any]] = [
@@ -141,7 +141,8 @@ def test_an_unknown_layer_is_a_key_and_value_error_with_the_nearest(
             ask()
         with pytest.raises(ValueError, match=message) as caught:
             ask()
-        assert not str(caught.value).startswith(("'", '"'))  # a sentence, not its repr
+        # The message of a plain KeyError is the repr of its argument.
+        assert not str(caught.value).startswith(("'", '"'))
 
 
 def test_equality_is_identity_and_repr_is_one_line(activations: Activations) -> None:
@@ -189,7 +190,7 @@ def test_at_outside_the_map(activations: Activations, row: Any, column: Any, mes
 
 
 @pytest.mark.parametrize("layer", ["block1_conv1", "block3_conv2", "block5_pool", "features.10"])
-def test_statistics_are_numpys(activations: Activations, layer: str) -> None:
+def test_statistics_match_numpy(activations: Activations, layer: str) -> None:
     statistics = activations.statistics(layer)
     flat = activations[layer].astype(np.float64).reshape(-1, activations[layer].shape[-1])
     np.testing.assert_array_equal(statistics.min, flat.min(0))
@@ -231,7 +232,7 @@ def test_statistics_of_some_channels(maps: Floats, before_relu: bool, channels: 
         np.testing.assert_allclose(found.std, flat.std(0), rtol=1e-6)
         np.testing.assert_allclose(found.fraction_active, (flat > 0).mean(0), rtol=1e-6)
         np.testing.assert_array_equal(found.fraction_finite, np.ones(len(channels)))
-        # From now on they are taken from those of the whole layer.
+        # In the second pass they are taken from the cached statistics of the whole layer.
         made.statistics("conv")
 
 
@@ -244,7 +245,7 @@ def test_channels_that_the_layer_does_not_have(maps: Floats, number: Any) -> Non
 
 
 @pytest.mark.parametrize("before_relu", [True, False])
-def test_statistics_of_what_is_finite(maps: Floats, before_relu: bool) -> None:
+def test_statistics_ignore_values_that_are_not_finite(maps: Floats, before_relu: bool) -> None:
     many = np.tile(maps, (40, 60, 1))
     many[3, 5, 0], many[9, :, 1], many[..., 2] = np.nan, np.inf, np.nan
     made = make_activations(many, before_relu=before_relu)
@@ -282,13 +283,14 @@ def test_rank_puts_the_strongest_first(activations: Activations, layer: str, by:
 
 
 def test_rank_of_known_channels(maps: Floats) -> None:
-    made = make_activations(maps)  # both signs: 0 random, 1 positive, 2 dead, 3 constant, 5 hot
+    # Channels: 0 mixed signs, 1 positive, 2 dead, 3 constant, 4 negative, 5 one spike.
+    made = make_activations(maps)
     for by in (*SCORES, "index"):
         order = made.rank("conv", by).tolist()
         assert order.index(2) == (2 if by == "index" else 5), by
     assert made.rank("conv", "index").tolist() == [0, 1, 2, 3, 4, 5]
-    assert made.rank("conv").tolist()[0] == 5  # by max unless told otherwise
-    assert made.rank("conv", "sparsity").tolist()[:2] == [4, 5]  # never, and once, active
+    assert made.rank("conv").tolist()[0] == 5  # the default is "max"
+    assert made.rank("conv", "sparsity").tolist()[:2] == [4, 5]  # active nowhere, active once
     assert made.rank("conv", "entropy").tolist()[0] == 3  # spread evenly: log2(35) bits
     assert made.rank("conv", "entropy").tolist()[4] == 5  # in one place: 0 bits
 
@@ -308,17 +310,17 @@ def test_the_entropy_of_a_layer_is_computed_once(
     for layer, expected in first.items():
         again = activations.rank(layer, "entropy")
         np.testing.assert_array_equal(again, expected)
-        # What a person does with one is no matter of the next.
+        # Changing a returned ranking must not change the cached one.
         again[:] = 0
         np.testing.assert_array_equal(activations.rank(layer, "entropy"), expected)
 
 
-def test_an_unknown_ranking_is_named_with_the_nearest(activations: Activations) -> None:
+def test_an_unknown_ranking_raises_with_a_suggestion(activations: Activations) -> None:
     with pytest.raises(ValueError, match=r"by 'entropie' .*did you mean 'entropy'"):
         activations.rank("block1_conv1", "entropie")
 
 
-def test_top_is_the_percentile_of_what_is_positive(activations: Activations) -> None:
+def test_top_is_the_percentile_of_positive_values(activations: Activations) -> None:
     layer = activations["block2_conv1"]
     expected = np.percentile(layer[layer > 0], 99.9)
     assert activations.top("block2_conv1", 99.9) == pytest.approx(expected, rel=1e-6)
@@ -359,7 +361,7 @@ def test_provenance_and_geometry_survive(maps: Floats, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded["odd ü/name"], maps)
 
 
-def test_what_is_saved_is_found_again_under_home(
+def test_save_and_load_expand_the_home_folder(
     maps: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -402,7 +404,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         Activations.load(tmp_path / "nowhere.npz")
 
 
-def not_loaded(path: Path) -> None:
+def assert_not_loaded(path: Path) -> None:
     with pytest.raises(
         ValueError, match=rf"path '{path}' holds no saved activations.*: pass a file that"
     ):
@@ -410,22 +412,22 @@ def not_loaded(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 broken", b"\x93NUMPY"])
-def test_files_that_are_no_archives(content: bytes, tmp_path: Path) -> None:
+def test_files_that_are_not_archives_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     path.write_bytes(content)
-    not_loaded(path)
+    assert_not_loaded(path)
 
 
 def test_other_numpy_files(tmp_path: Path) -> None:
     array, archive = tmp_path / "a.npy", tmp_path / "b.npz"
     np.save(array, np.zeros(3))
-    not_loaded(array)
+    assert_not_loaded(array)
     np.savez(archive, weights=np.zeros(3))
-    not_loaded(archive)
+    assert_not_loaded(archive)
     np.savez(archive, header=np.array("[]"), image=np.zeros(3))
-    not_loaded(archive)
+    assert_not_loaded(archive)
     np.savez(archive, header=np.array("no json"))
-    not_loaded(archive)
+    assert_not_loaded(archive)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
@@ -434,7 +436,7 @@ def test_truncated_files(maps: Floats, share: float, tmp_path: Path) -> None:
     make_activations(maps).save(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    not_loaded(path)
+    assert_not_loaded(path)
 
 
 @pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99)], ids=["encrypted", "unpackable"])
@@ -450,13 +452,13 @@ def test_members_that_zipfile_refuses(
         data[start + offset] = value
         start = data.find(b"PK\x01\x02", start + 4)
     path.write_bytes(data)
-    not_loaded(path)
+    assert_not_loaded(path)
 
 
 def test_a_header_nested_too_deep(tmp_path: Path) -> None:
     path = tmp_path / "deep.npz"
     np.savez(path, header=np.array("[" * 200_000))
-    not_loaded(path)
+    assert_not_loaded(path)
 
 
 def test_a_flipped_byte_is_found(maps: Floats, tmp_path: Path) -> None:
@@ -465,11 +467,11 @@ def test_a_flipped_byte_is_found(maps: Floats, tmp_path: Path) -> None:
     data = path.read_bytes()
     at = data.index(maps.tobytes()[100:140])
     path.write_bytes(data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :])
-    not_loaded(path)
+    assert_not_loaded(path)
 
 
 class Bomb:
-    """What its unpickling would run."""
+    """An object that fails the test when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (pytest.fail, ("the file was unpickled",))
@@ -487,8 +489,8 @@ def test_nothing_is_unpickled(maps: Floats, entry: str, tmp_path: Path) -> None:
     np.savez(path, **arrays)
     with zipfile.ZipFile(path) as archive:
         assert b"pytest" in archive.read(f"{entry}.npy")
-    assert pickle.DEFAULT_PROTOCOL >= 2  # the entry is a pickle, and would run on loading
-    not_loaded(path)
+    assert pickle.DEFAULT_PROTOCOL >= 2  # the entry is a pickle, which would run when it is loaded
+    assert_not_loaded(path)
 
 
 def test_a_file_of_a_later_version_is_refused_by_its_number(maps: Floats, tmp_path: Path) -> None:
@@ -511,7 +513,7 @@ def test_maps_that_do_not_fit_their_layer_are_refused(maps: Floats, tmp_path: Pa
         arrays = {name: archive[name] for name in archive.files}
     for wrong in (maps[..., :3], maps[..., 0], maps.astype(np.float64), maps.astype("U3")):
         np.savez(path, **{**arrays, "maps/conv": wrong})
-        not_loaded(path)
+        assert_not_loaded(path)
     for wrong_image in (np.zeros((5, 7), np.uint8), np.zeros((5, 7, 3), np.float32)):
         np.savez(path, **{**arrays, "image": wrong_image})
-        not_loaded(path)
+        assert_not_loaded(path)

@@ -1,4 +1,4 @@
-"""Walks through channels and layers, and the GIF: read back by Pillow, frame by frame."""
+"""Tests of animations over channels and layers, and of the GIF, which Pillow reads back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RGB8 = npt.NDArray[np.uint8]
 
 @pytest.fixture
 def made() -> Activations:
-    """A layer of 5 channels, 8×10 on an image of 32×40, and one of 3."""
+    """Return a layer of 5 channels, 8×10 for an image of 32×40, and a layer of 3 channels."""
     random = np.random.default_rng(3)
     maps = random.random((8, 10, 5)).astype(np.float32)
     deep = 9 * random.random((4, 5, 3)).astype(np.float32)
@@ -33,7 +33,7 @@ def made() -> Activations:
 
 
 def read_back(path: Path) -> tuple[list[RGB8], list[int]]:
-    """The frames of a GIF as a viewer shows them, and the milliseconds of each."""
+    """Return the frames of a GIF as a viewer shows them, and their durations in milliseconds."""
     with Image.open(path) as gif:
         pictures, times = [], []
         for index in range(gif.n_frames):  # type: ignore[attr-defined]
@@ -44,11 +44,11 @@ def read_back(path: Path) -> tuple[list[RGB8], list[int]]:
 
 
 def plain(count: int, side: int = 8) -> list[RGB8]:
-    """Pictures of one grey each."""
+    """Return pictures that are each a single shade of grey."""
     return [np.full((side, side, 3), 20 * index, np.uint8) for index in range(count)]
 
 
-# What is gone through ----------------------------------------------------------------------------
+# Channels and layers -----------------------------------------------------------------------------
 
 
 def same(one: Rendering, other: Rendering) -> bool:
@@ -86,7 +86,7 @@ def test_a_layer_with_fewer_channels_shows_what_it_has(made: Activations) -> Non
     assert [picture.channels for picture in walk] == [(4,), (2,)]
     walk = frames(made, "layers", mode="max", channels=(4, 1, 2))
     assert [picture.channels for picture in walk] == [(4, 1, 2), (1, 2)]
-    # Two are left of three, which is no red, green and blue: the most telling three, then.
+    # "deep" has only two of the three channels: "rgb" falls back to its most telling three.
     walk = frames(made, "layers", mode="rgb", channels=(4, 1, 2))
     assert walk[0].channels == (4, 1, 2)
     assert walk[1].channels == tuple(telling_channels(made, "deep", 3).tolist())
@@ -129,14 +129,14 @@ def test_named_layers_by_any_of_their_names(activations: Activations) -> None:
         ({"channel": 2}, r"channel 2 is not for a walk through channels: leave it out"),
     ],
 )
-def test_what_cannot_be_gone_through_is_said_before_anything_is_drawn(
+def test_wrong_arguments_raise_before_anything_is_drawn(
     made: Activations, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         frames(made, **options)  # type: ignore[arg-type]
 
 
-# How each looks ----------------------------------------------------------------------------------
+# Frames ------------------------------------------------------------------------------------------
 
 
 def test_each_frame_is_the_explorers_figure(activations: Activations) -> None:
@@ -151,7 +151,7 @@ def test_each_frame_is_the_explorers_figure(activations: Activations) -> None:
             alone = static_figure(rendering, activations.image, place, source)
             drawn = pixels_of(alone)
             np.testing.assert_array_equal(picture[: len(drawn)], drawn)
-            # Below a grid is room for a higher one.
+            # A frame of a grid is padded to the height of the tallest possible grid.
             assert rendering.tiles is not None or len(drawn) == len(picture)
             assert (picture[len(drawn) :] == 255).all()
 
@@ -177,8 +177,8 @@ def test_frames_of_another_width(made: Activations, width: int) -> None:
     assert picture.shape == (int(width * up / across), width, 3)
 
 
-def test_frames_of_grids_of_another_shape_have_one_size() -> None:
-    # 64 channels are 8 rows of 8, and 128 are 16 of 8.
+def test_frames_of_grids_of_different_shapes_have_one_size() -> None:
+    # 64 channels make 8 rows of 8 tiles, and 128 channels make 16 rows of 8.
     rng = np.random.default_rng(6)
     maps, others = (rng.random((16, 16, count)).astype(np.float32) for count in (64, 128))
     walk = FigureFrames(frames(make_activations(maps, others={"b": others}), "layers", mode="grid"))
@@ -192,7 +192,7 @@ def test_frames_of_grids_of_another_shape_have_one_size() -> None:
 
 
 @pytest.mark.parametrize("width", [0, 199, 3001])
-def test_a_width_that_is_none(made: Activations, width: int) -> None:
+def test_a_width_out_of_range_is_refused(made: Activations, width: int) -> None:
     with pytest.raises(ValueError, match=f"width {width} .*from 200 to 3000"):
         FigureFrames(frames(made), width)
 
@@ -202,7 +202,7 @@ def test_a_width_that_is_none(made: Activations, width: int) -> None:
 
 @pytest.fixture
 def gif(activations: Activations, tmp_path: Path) -> tuple[Frames, list[RGB8]]:
-    """A walk through eight channels, and what a viewer shows of the GIF of it."""
+    """Return a walk through eight channels, and the frames of its GIF as a viewer shows them."""
     walk = frames(
         activations, layer="block2_conv1", channels=range(8), cmap="viridis", scale="layer"
     )
@@ -219,10 +219,10 @@ def test_each_frame_shows_its_channels_colours(
     top = np.percentile(maps[maps > 0].astype(float), 99.9)
     paint = mpl.colormaps["viridis"]
     figure = static_figure(gif[0][0], activations.image, 2, "a source")
-    pixels_of(figure)  # an axes finds its place when it is drawn
+    pixels_of(figure)  # the position of an axes is computed when it is drawn
     axes = figure.axes[1]
     rows, columns = np.mgrid[: maps.shape[0], : maps.shape[1]]
-    # The middle of the 2×2 pixels of the image that a location stands for.
+    # Each location covers 2×2 pixels of the image; this is the centre of each such square.
     points = np.stack([2 * columns.ravel() + 0.5, 2 * rows.ravel() + 0.5], axis=-1)
     across, up = axes.transData.transform(points).T
     for channel, picture in enumerate(gif[1]):
@@ -235,7 +235,7 @@ def test_each_frame_shows_its_channels_colours(
         assert off[channel] < 6
 
 
-def test_what_stays_the_same_does_not_flicker(
+def test_unchanged_pixels_do_not_flicker(
     activations: Activations, gif: tuple[Frames, list[RGB8]]
 ) -> None:
     pictures = np.stack(gif[1])
@@ -247,8 +247,8 @@ def test_what_stays_the_same_does_not_flicker(
     assert photograph.mean() < 6
 
 
-def test_colours_that_come_late_are_in_the_palette(tmp_path: Path) -> None:
-    # Six of these are looked at for the palette, and the last is one of them.
+def test_colours_of_late_frames_are_in_the_palette(tmp_path: Path) -> None:
+    # The palette is taken from six of these pictures, one of which is the last.
     images = [np.full((20, 20, 3), 10 * index, np.uint8) for index in range(20)]
     images.append(np.full((20, 20, 3), (255, 0, 0), np.uint8))
     save_gif(tmp_path / "a.gif", images)
@@ -259,7 +259,9 @@ def test_colours_that_come_late_are_in_the_palette(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seconds", "milliseconds"), [(0.02, 20), (0.05, 50), (0.333, 330), (2, 2000)]
 )
-def test_it_repeats_for_ever_at_its_pace(tmp_path: Path, seconds: float, milliseconds: int) -> None:
+def test_a_gif_repeats_forever_with_the_given_duration(
+    tmp_path: Path, seconds: float, milliseconds: int
+) -> None:
     save_gif(tmp_path / "a.GIF", plain(3), seconds)
     pictures, times = read_back(tmp_path / "a.GIF")
     assert times == [milliseconds] * 3
@@ -269,7 +271,7 @@ def test_it_repeats_for_ever_at_its_pace(tmp_path: Path, seconds: float, millise
         assert again.format == "GIF"
 
 
-def test_equal_pictures_in_a_row_are_shown_as_long(tmp_path: Path) -> None:
+def test_equal_pictures_in_a_row_become_one_longer_frame(tmp_path: Path) -> None:
     one, other = plain(2)
     save_gif(tmp_path / "a.gif", [one, one, other], 0.1)
     assert read_back(tmp_path / "a.gif")[1] == [200, 100]
@@ -281,7 +283,7 @@ def test_one_picture_alone(tmp_path: Path) -> None:
         assert again.size == (8, 8)
 
 
-def test_it_tells_how_far_it_is(tmp_path: Path) -> None:
+def test_progress_is_called_after_each_frame(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     save_gif(tmp_path / "a.gif", plain(4), progress=lambda *step: told.append(step))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -295,9 +297,9 @@ def test_the_same_bytes_go_to_memory(tmp_path: Path) -> None:
 
 
 class Failing(Sequence[Any]):
-    """Pictures of which one cannot be made a second time: the first is for the palette.
+    """Pictures whose third raises IndexError on its second request; the palette makes the first.
 
-    A loop over a sequence takes its error for the end.
+    A `for` loop over a sequence would take that error for the end of the sequence.
     """
 
     def __init__(self, images: Sequence[Any]) -> None:
@@ -314,7 +316,7 @@ class Failing(Sequence[Any]):
         return self._images[index]
 
 
-def test_an_index_error_is_no_end_of_the_pictures(tmp_path: Path) -> None:
+def test_an_index_error_does_not_end_the_gif_early(tmp_path: Path) -> None:
     with pytest.raises(IndexError, match="of a mode"):
         save_gif(tmp_path / "a.gif", Failing(plain(5)))
     assert not list(tmp_path.iterdir())
@@ -339,7 +341,7 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path) -> None:
             {"images": [*plain(2), plain(1)[0][:-1]]},
             r"images\[2\] has shape .* and images\[0\] has .*: give pictures of one size",
         ),
-        # One of those that the colours are not taken from.
+        # The palette is not taken from this picture.
         ({"images": [*plain(11), plain(1)[0][:-1], *plain(11)]}, r"images\[11\] has shape"),
     ):
         with pytest.raises(ValueError, match=message):

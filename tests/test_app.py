@@ -1,4 +1,4 @@
-"""`vgg-widget app`: what it refuses, what it serves, and to whom."""
+"""Tests of `vgg-widget app`: its errors, its page, and who can reach the server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ HOSTILE = 'it\'s <b>"a"</b>\ncat.png'
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
-    """What is handed to be served, instead of serving it."""
+    """Return a list that collects the programs passed to `serve`, which serves nothing."""
     programs: list[Program] = []
 
     def serve(program: Program, *, browser: bool) -> int:
@@ -54,14 +54,14 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
 
 
 def failure(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run the command, which must fail, and return the line that it says."""
+    """Run the command, assert that it fails, and return the last line of its error output."""
     assert main(["app", "--no-browser", *words]) == 1
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith("vgg-widget: ")
     return last
 
 
-def test_what_is_no_picture_is_refused_before_anything_is_served(
+def test_a_file_that_is_not_an_image_is_refused_before_serving(
     served: list[Program], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "notes.png").write_text("not a picture", encoding="utf-8")
@@ -81,7 +81,7 @@ def test_a_port_that_is_taken_is_named(
     assert served == []
 
 
-def test_without_voila_it_says_what_to_install(
+def test_without_voila_the_error_says_what_to_install(
     served: list[Program], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "voila", None)
@@ -89,7 +89,7 @@ def test_without_voila_it_says_what_to_install(
     assert served == []
 
 
-def test_the_page_is_served_to_this_machine_alone_with_nothing_left_behind(
+def test_the_page_is_served_to_this_machine_only_and_leaves_no_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     read: dict[str, Any] = {}
@@ -125,14 +125,14 @@ def test_the_notebook_makes_the_explorer_that_was_asked_for() -> None:
     assert server.app_notebook(None, "auto", 224)["metadata"]["title"] == "VGG19 explorer"
 
 
-def test_a_picture_or_weights_that_are_gone_are_told_of_in_their_own_sentence() -> None:
+def test_a_missing_picture_or_weights_file_has_its_own_message() -> None:
     shown = page.page_content("/nowhere/<x>.jpg", weights="random", size=32).data
     assert "The explorer cannot be shown: image &#x27;/nowhere/&lt;x&gt;.jpg&#x27;" in shown
     shown = page.page_content(None, weights="/nowhere/mine.h5", size=32).data
     assert "The explorer cannot be shown: weights &#x27;/nowhere/mine.h5&#x27;" in shown
 
 
-def test_weights_of_the_folder_that_it_is_started_in(
+def test_a_weights_file_in_the_working_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -151,7 +151,7 @@ def test_weights_of_the_folder_that_it_is_started_in(
     assert asked == [str(tmp_path / "mine.npz"), "kmeans"]
 
 
-def test_an_error_is_a_sentence_on_the_page_and_the_rest_in_the_terminal(
+def test_an_error_is_one_sentence_on_the_page_with_the_traceback_in_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -165,7 +165,7 @@ def test_an_error_is_a_sentence_on_the_page_and_the_rest_in_the_terminal(
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_the_explorer_is_in_the_middle_and_grows_with_the_page() -> None:
+def test_the_explorer_is_centred_and_grows_with_the_page() -> None:
     explorer = page.page_content(None, weights="random", size=32)
     try:
         assert isinstance(explorer, LayerExplorer)
@@ -180,20 +180,20 @@ def test_the_explorer_is_in_the_middle_and_grows_with_the_page() -> None:
         explorer.close()
 
 
-def test_python_m_is_the_command(capfd: pytest.CaptureFixture[str]) -> None:
+def test_python_m_vgg_widget_runs_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "vgg_widget", "app", "no.png"], check=False)
     assert done.returncode == 1
     assert "no.png' was not found" in capfd.readouterr().err
 
 
-# --- the real thing, over HTTP
+# --- a real server, over HTTP
 
 _RUN = "import sys; from vgg_widget.cli import app as server, main; {}; "
 
 
 @contextmanager
 def running(change: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the command in a process of its own, and give the address that it prints."""
+    """Run the command in a separate process, and yield the process and the printed address."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "BROWSER")}
     code = f"{_RUN.format(change)} sys.exit(main(['app', *sys.argv[1:]]))"
     process = subprocess.Popen(
@@ -214,13 +214,14 @@ def running(change: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], s
         assert found is not None, "".join(told)
         yield process, found[0]
     finally:
-        # As when its terminal is closed; the demo's test, of the same server, has Ctrl-C.
+        # SIGHUP is what closing its terminal sends; the test of the demo, which has the same
+        # server, covers Ctrl-C.
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=60)
 
 
 def status(address: str | Request, browser: OpenerDirector | None = None) -> int:
-    """Return the HTTP status at an address, for who has a browser's cookies or none."""
+    """Return the HTTP status of an address, requested with a browser's cookies or without any."""
     ask = urllib.request.urlopen if browser is None else browser.open
     try:
         with ask(address, timeout=30) as answer:
@@ -230,12 +231,12 @@ def status(address: str | Request, browser: OpenerDirector | None = None) -> int
 
 
 @pytest.mark.slow
-def test_a_failing_page_says_why_and_each_visit_has_a_kernel_that_does_not_stay(
+def test_a_failing_page_says_why_and_the_kernel_of_each_visit_is_shut_down(
     tmp_path: Path,
 ) -> None:
     picture = tmp_path / "a <b>cat.png"
     Image.fromarray(np.ascontiguousarray(sample_image()[:64, :64])).save(picture)
-    # Not so soon that a slow computer ends it before it has begun.
+    # With a shorter time, a slow computer would shut the kernel down before it has started.
     soon = "server.IDLE_SECONDS, server._CHECK_SECONDS = 15, 1"
     with running(soon, str(picture), "--weights", "random") as (process, address):
         picture.unlink()
@@ -249,7 +250,7 @@ def test_a_failing_page_says_why_and_each_visit_has_a_kernel_that_does_not_stay(
             assert re.search(r"<title>a &lt;b&gt;cat.png · VGG19 explorer</title>", text)
             assert "Loading TensorFlow" in text
             assert "<b>cat" not in text
-            # As JSON in the page, which its script shows.
+            # The output is JSON in the page, which the page's script renders.
             found = json.loads(
                 re.findall(r'cell-output\+json">\s*(.*?)\s*</script>', text, re.DOTALL)[-1]
             )
@@ -260,13 +261,13 @@ def test_a_failing_page_says_why_and_each_visit_has_a_kernel_that_does_not_stay(
         base, query = address.split("?")
         kernels = [re.findall(r'"kernelId": "([\w-]+)"', text)[0] for text in pages]
         assert len(set(kernels)) == 2
-        # Without the token there is nothing to see.
+        # Requests without the token are refused.
         assert status(f"{base}api/kernels/{kernels[0]}") == 403
         deadline = time.monotonic() + 60
         for kernel in kernels:
             while (code := status(f"{base}api/kernels/{kernel}?{query}")) != 404:
                 assert code == 200
-                assert time.monotonic() < deadline, "an idle kernel stays"
+                assert time.monotonic() < deadline, "an idle kernel was not shut down"
                 time.sleep(0.5)
         assert process.poll() is None
     assert process.returncode == 0
@@ -278,7 +279,7 @@ def test_a_page_ends_its_own_kernel_and_no_other_site_does(tmp_path: Path) -> No
     picture = tmp_path / "cat.png"
     Image.fromarray(np.ascontiguousarray(sample_image()[:64, :64])).save(picture)
     with running("pass", str(picture), "--weights", "random") as (_, address):
-        # The page says so at once, and needs no TensorFlow.
+        # Without its picture the page shows an error at once, and does not load TensorFlow.
         picture.unlink()
         base, query = address.split("?")
         cookies = CookieJar()
@@ -296,11 +297,11 @@ def test_a_page_ends_its_own_kernel_and_no_other_site_does(tmp_path: Path) -> No
 
         own = base.rstrip("/")
         for form, origin in (
-            # A form of another site is sent with the cookies, whose values it does not know.
+            # A form on another site is sent with the cookies, but does not know their values.
             ({}, None),
             ({"_xsrf": ""}, own),
             ({"_xsrf": "2|0|0|0"}, "https://other.example"),
-            # Other programs of this machine have the same cookies, and another port.
+            # Cookies ignore the port, so other servers on this machine receive them too.
             ({"_xsrf": token}, "http://127.0.0.1:9"),
             ({"_xsrf": token}, "https://other.example"),
             ({"_xsrf": token}, "null"),

@@ -1,4 +1,4 @@
-"""Networks of keras.applications by their names: Keras itself says what is right."""
+"""Tests of the networks of keras.applications, with Keras itself as the reference."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from vgg_widget.predictions import predictor_for
 from vgg_widget.weights import remote
 from vgg_widget.weights.applications import APPLICATIONS, checked_network
 
-# Keras's own saving.
+# Keras raises this warning when it saves a model.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 RGB8 = npt.NDArray[np.uint8]
 
-# Small, and each with something of its own: depthwise kernels, layers that Keras names by number,
-# pixels that are scaled inside.
+# Small networks, each with a special feature such as depthwise kernels, layers that Keras names by
+# number, or pixels that are scaled inside the network.
 SOME = ("mobilenet", "mobilenetv2", "resnet50", "inceptionv3", "efficientnetb0")
 
-# The smallest of each module: all of one are made, and fetched, by the same lines.
+# The smallest network of each Keras module: the networks of one module share the code that builds
+# and downloads them.
 ONE_OF_EACH = (
     *SOME,
     *("convnexttiny", "densenet121", "efficientnetv2b0", "inceptionresnetv2", "mobilenetv3small"),
@@ -43,7 +44,7 @@ ONE_OF_EACH = (
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    """Keras's own MobileNet without its top, and with statistics that are not 0 and 1."""
+    """Return Keras's MobileNet without its top; its normalization values are not just 0 and 1."""
     import keras
 
     made = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(96, 96, 3))
@@ -66,7 +67,7 @@ def mobilenet_file(model: Any, tmp_path: Path) -> Path:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", ["inceptionv3", "inceptionresnetv2"])
-def test_what_is_too_small_for_a_network_is_refused_in_our_sentence(name: str) -> None:
+def test_an_image_too_small_for_its_network_is_refused(name: str) -> None:
     extractor = FeatureExtractor("random", network=name)
     assert extractor.at_size((75, 75))(sample_image()).layers
     with pytest.raises(ValueError, match=r"size 74×80 pixels is too small for .*inception") as told:
@@ -77,7 +78,7 @@ def test_what_is_too_small_for_a_network_is_refused_in_our_sentence(name: str) -
 # Names, addresses, hashes ------------------------------------------------------------------------
 
 
-def test_all_of_keras_are_known() -> None:
+def test_every_network_of_keras_applications_is_known() -> None:
     import keras
 
     of_keras = {name for name in dir(keras.applications) if name[0].isupper()}
@@ -90,7 +91,7 @@ def test_the_constants_are_those_of_keras(name: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.delenv(remote.ADDRESS_VARIABLE)
     one = APPLICATIONS[name]
-    # The second version of ResNet is made, and fetched, by the first one's module.
+    # The module of ResNet also builds and downloads the networks of ResNetV2.
     made_by = getattr(keras.applications, one.title).__module__.replace("resnet_v2", "resnet")
     module = sys.modules[made_by if one.module == "resnet_v2" else _module_of(one.title)]
     source = inspect.getsource(module)
@@ -105,13 +106,13 @@ def test_the_constants_are_those_of_keras(name: str, monkeypatch: pytest.MonkeyP
     if digest:
         assert digest in hashes or f'file_hash="{digest}"' in source
     else:
-        # Keras checks none either.
+        # Keras does not check a hash of this file either.
         assert "file_hash" not in source
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_keras_would_fetch_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keras_requests_the_same_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
     from keras.src.utils import file_utils
 
@@ -163,7 +164,7 @@ def _module_of(title: str) -> str:
 
 
 def by_keras(model: Any, title: str, image: RGB8, layers: list[str]) -> list[npt.NDArray[Any]]:
-    """Return some layers' maps, as Keras computes them with its own preprocessing."""
+    """Return the maps of the given layers, computed by Keras with its own preprocessing."""
     import keras
 
     prepare = sys.modules[_module_of(title)].preprocess_input
@@ -202,7 +203,8 @@ def test_random_weights_and_the_networks_own_preprocessing(name: str) -> None:
         include_top=False, weights=None, input_shape=(96, 96, 3)
     )
     model.set_weights([np.asarray(one) for one in extractor.model.weights])
-    # Keras numbers what has no name of its own: the first model in this process has others.
+    # Keras numbers unnamed layers in order of creation, so the two models have different layer
+    # names: compare the output only.
     image = sample_image()[:96, :96].copy()
     activations = extractor(image)
     prepare = sys.modules[_module_of(title)].preprocess_input
@@ -214,7 +216,7 @@ def test_random_weights_and_the_networks_own_preprocessing(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_each_computes(name: str) -> None:
+def test_every_network_gives_finite_maps(name: str) -> None:
     with networks_apart():
         activations = FeatureExtractor("random", network=name, size=(128, 128))(sample_image())
     for info in activations.layers:
@@ -238,7 +240,7 @@ def test_random_is_he_normal_and_always_the_same() -> None:
     assert depthwise.std() == pytest.approx(np.sqrt(2 / 9), rel=0.1)
 
 
-# What is a person's own --------------------------------------------------------------------------
+# The user's settings -----------------------------------------------------------------------------
 
 
 def test_settings_and_names_are_left_as_they_were() -> None:
@@ -262,7 +264,7 @@ def test_settings_and_names_are_left_as_they_were() -> None:
             keras.config.set_image_data_format("channels_last")
         names.append([info.name for info in extractor.layers])
         assert {variable.dtype for variable in extractor.model.weights} == {"float32"}
-        # One more of a person's own, after which Keras would count on.
+        # Layers made by the user advance the counters from which Keras numbers layers.
         keras.layers.ReLU()
         keras.layers.Add()
     assert names[0] == names[1]
@@ -289,7 +291,7 @@ SAVED: dict[str, Callable[[Path, Any], Path]] = {
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 @pytest.mark.sampled
 @pytest.mark.parametrize("saved", SAVED)
-def test_files_of_every_age(saved: str, model: Any, tmp_path: Path) -> None:
+def test_every_file_format_is_read(saved: str, model: Any, tmp_path: Path) -> None:
     path = SAVED[saved](tmp_path, model)
     renamed = path.rename(tmp_path / "renamed") if saved == "keras" else path
     with networks_apart():
@@ -356,20 +358,21 @@ def test_a_file_that_does_not_fit(
     assert "\n" not in message
 
 
-def test_what_is_of_another_network_or_framework(mobilenet_file: Path) -> None:
+def test_weights_of_another_network_or_framework_are_refused(mobilenet_file: Path) -> None:
     with pytest.raises(WeightsError, match="do not fit MobileNetV2 without its top"):
         FeatureExtractor(mobilenet_file, network="mobilenetv2")
     with pytest.raises(WeightsError, match=r"neither a name nor a path: choose 'auto', 'imagenet'"):
         FeatureExtractor({"conv1.weight": np.zeros(3)}, network="resnet50")
-    with pytest.raises(WeightsError, match="weights 'kmeans' is not known: choose one of 'auto'"):
-        FeatureExtractor("kmeans", network="resnet50")
+    for name, only in (("kmeans", "VGG19"), ("hed", "VGG16")):
+        with pytest.raises(WeightsError, match=f"weights '{name}' are available for {only} only"):
+            FeatureExtractor(name, network="resnet50")
 
 
-# ImageNet's --------------------------------------------------------------------------------------
+# ImageNet weights --------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("home", "own_networks")
-def test_offline_a_sentence_says_where_to_put_what() -> None:
+def test_offline_the_message_says_where_to_put_the_file() -> None:
     extractor = FeatureExtractor("auto", network="mobilenetv2")
     file = APPLICATIONS["mobilenetv2"].file
     told = extractor.weights
@@ -399,7 +402,7 @@ def test_imagenet_is_fetched_checked_and_kept(
     content = legacy_group(home / "a.h5", model).read_bytes()
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     one = APPLICATIONS["mobilenet"]
-    # On the server it has another name, as NASNet's files have.
+    # The file has another name on the server, as NASNet's files do.
     file = replace(one.file, hash=digest if hashed else "", served="MobileNet.h5")
     monkeypatch.setitem(APPLICATIONS, "mobilenet", replace(one, file=file))
     with Mirror() as mirror:
@@ -435,7 +438,7 @@ def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--top, --weights and --export work with vgg16 and vgg19 only" in capsys.readouterr().err
 
 
-# All around them ---------------------------------------------------------------------------------
+# Explorers and pickles ---------------------------------------------------------------------------
 
 
 def test_an_explorer_its_state_its_code_and_a_pickle(mobilenet_file: Path, tmp_path: Path) -> None:
@@ -458,7 +461,7 @@ def test_an_explorer_its_state_its_code_and_a_pickle(mobilenet_file: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_it_goes_to_another_process_with_its_preprocessing() -> None:
+def test_a_pickled_extractor_keeps_its_preprocessing() -> None:
     from vgg_widget.network.portable import PortableExtractor
 
     extractor = FeatureExtractor("random", network="mobilenetv2", size=(64, 64))

@@ -1,4 +1,4 @@
-"""The rules of the house that a reader relies on."""
+"""Tests of the structure of the package: imports, public names, file sizes and unsafe calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGE = Path(vgg_widget.__file__).parent
 
 
 def fresh(code: str) -> str:
-    """Run code in a process that has imported nothing, and return what it prints."""
+    """Run code in a new Python process and return what it prints."""
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return done.stdout
 
@@ -69,7 +69,7 @@ def test_the_public_names_are_those_of_the_interface() -> None:
 
 def test_the_package_has_few_parts() -> None:
     names = {path.stem for path in PACKAGE.iterdir()} - {"__init__", "__main__", "__pycache__"}
-    # What ships and is no code: weights, and the mark of a typed package.
+    # "data" holds weights, and "py" is the stem of py.typed: neither is code.
     assert len(names - {"data", "py"}) <= 16
 
 
@@ -88,17 +88,17 @@ def test_the_package_has_few_parts() -> None:
         "from vgg_widget.provenance import Provenance",
     ],
 )
-def test_notebooks_of_earlier_releases_find_what_they_import(code: str) -> None:
+def test_imports_of_earlier_releases_still_work(code: str) -> None:
     fresh(code)
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
-def test_a_file_fits_one_sitting(path: Path) -> None:
-    # A longer one is perhaps two.
+def test_a_file_has_at_most_700_lines(path: Path) -> None:
+    # A longer file probably has more than one purpose.
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 700
 
 
-def test_a_slider_step_is_followed_through_few_files(
+def test_a_slider_step_runs_code_of_few_files(
     explore: Callable[..., LayerExplorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore(layer="block3_conv1", channel=10)
@@ -137,7 +137,7 @@ def test_nothing_is_evaluated_or_unpickled() -> None:
                 assert not {"pickle", "marshal", "shelve", "dill"} & set(names), path
 
 
-def test_ipympl_leaves_the_persons_backend_alone() -> None:
+def test_importing_ipympl_keeps_the_users_backend() -> None:
     code = (
         "import matplotlib; matplotlib.use('svg'); import vgg_widget.figure.canvas; "
         "print(matplotlib.get_backend()); matplotlib.use('agg'); print(matplotlib.get_backend())"

@@ -1,4 +1,4 @@
-"""The course assignment: its two versions are of one source, and both graders mark it alike."""
+"""Tests of the course assignment: its notebooks come from one source, and both graders agree."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REPOSITORY = Path(vgg_widget.__file__).parents[1]
 FOLDER = REPOSITORY / "notebooks" / "assignment"
 NAME = "feature_maps"
 
-# Who hands in what, and the points that both graders are to give.
+# The answers of each student, and the points that both graders must give for them.
 SUBMISSIONS: dict[str, tuple[Answers, Points]] = {
     "right": (RIGHT, FULL),
     "mistaken": (MISTAKEN, MISTAKEN_POINTS),
@@ -47,7 +47,7 @@ SUBMISSIONS: dict[str, tuple[Answers, Points]] = {
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    """The tool that writes the notebooks, which is no part of a package."""
+    """Return the module that writes the notebooks, loaded from its path outside any package."""
     spec = importlib.util.spec_from_file_location("assignment_make", FOLDER / "make.py")
     assert spec is not None
     assert spec.loader is not None
@@ -68,7 +68,7 @@ def grade_id(cell: Any) -> str:
 
 
 def filled(answers: Answers) -> Any:
-    """Return the students' notebook with these answers, as a student would hand it in."""
+    """Return the student notebook with these answers filled in."""
     notebook = read(FOLDER / "student" / f"{NAME}.ipynb")
     places = {grade_id(cell): cell for cell in notebook.cells}
     for task, answer in answers.items():
@@ -84,7 +84,7 @@ def test_the_notebooks_are_what_the_source_makes(maker: ModuleType, tmp_path: Pa
     for version in ("instructor", "student", "otter"):
         made = (tmp_path / version / f"{NAME}.ipynb").read_text(encoding="utf-8")
         kept = (FOLDER / version / f"{NAME}.ipynb").read_text(encoding="utf-8")
-        assert made == kept, f"{version}/{NAME}.ipynb is another one: run `make assignment`"
+        assert made == kept, f"{version}/{NAME}.ipynb is out of date: run `make assignment`"
 
 
 def test_students_see_no_solution_and_no_hidden_test() -> None:
@@ -134,7 +134,7 @@ def test_the_points_in_the_text_are_those_of_the_checks() -> None:
         ),
     ],
 )
-def test_a_source_that_makes_no_sense_is_refused(
+def test_an_invalid_source_is_refused(
     maker: ModuleType, tmp_path: Path, source: str, words: str
 ) -> None:
     path = tmp_path / "mine.py"
@@ -150,7 +150,7 @@ def test_a_source_that_makes_no_sense_is_refused(
 
 @pytest.fixture(scope="module")
 def given() -> Iterator[dict[str, Any]]:
-    """What a student's notebook holds after the cells that are given."""
+    """Yield the variables of a notebook after its given cells have been run."""
     from matplotlib import pyplot as plt
 
     names: dict[str, Any] = {}
@@ -163,7 +163,10 @@ def given() -> Iterator[dict[str, Any]]:
 
 
 def marks(given: dict[str, Any], answers: Answers | None) -> Points:
-    """Run the teacher's notebook, with other answers or its own, and count points by task."""
+    """Run the teacher's notebook and return the points by task.
+
+    `answers` replaces the teacher's solutions; None keeps them.
+    """
     names = {
         **given,
         "explorer": vgg_widget.LayerExplorer(given["photograph"], extractor=given["extractor"]),
@@ -204,12 +207,12 @@ def test_the_checks_give_the_points(
     assert marks(given, answers) == expected
 
 
-# --- the graders' own commands
+# --- the commands of nbgrader and otter
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Where graders and kernels run: nothing of theirs goes to this person's home."""
+    """Return environment variables that keep graders and kernels out of the home folder."""
     home = tmp_path_factory.mktemp("home")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
     return {
@@ -218,7 +221,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "USERPROFILE": str(home),
         "IPYTHONDIR": str(home / "ipython"),
         "MPLCONFIGDIR": str(home / "matplotlib"),
-        # nbgrader starts `alembic` by its name alone, as an activated environment finds it.
+        # nbgrader runs `alembic` by its bare name, which PATH must find.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": str(REPOSITORY),
     }
@@ -243,7 +246,7 @@ with Gradebook("sqlite:///gradebook.db") as book:
     ]))
 """
 
-# What a teacher does in nbgrader's page for grading by hand.
+# Does what a teacher does on nbgrader's page for manual grading.
 GRADE_BY_HAND = """
 from nbgrader.api import Gradebook
 with Gradebook("sqlite:///gradebook.db") as book:
@@ -253,7 +256,10 @@ with Gradebook("sqlite:///gradebook.db") as book:
 
 
 def nbgrader_marks(environment: dict[str, str], course: Path) -> tuple[dict[str, Points], Any]:
-    """Take a course from release to grades.csv: points by task, and who waits for a person."""
+    """Release a course and autograde its submissions with nbgrader.
+
+    Return the points by task of each student, and the answers that need manual grading.
+    """
     (course / "source" / NAME).mkdir(parents=True)
     shutil.copy(FOLDER / "instructor" / f"{NAME}.ipynb", course / "source" / NAME)
     run(environment, course, "nbgrader", "generate_assignment", NAME)
@@ -279,7 +285,7 @@ def nbgrader_marks(environment: dict[str, str], course: Path) -> tuple[dict[str,
 
 
 def tampered(notebook: Any) -> Any:
-    """Let a student take the assertions out of a visible check."""
+    """Remove the assertions of a visible check, as a student could."""
     (check,) = [cell for cell in notebook.cells if grade_id(cell) == "q2-public-1"]
     check.source = "pass"
     return notebook
@@ -288,15 +294,15 @@ def tampered(notebook: Any) -> Any:
 def otter_marks(
     environment: dict[str, str], folder: Path, workers: ThreadPoolExecutor
 ) -> dict[str, Points]:
-    """Make otter's own versions, and grade what students hand in: points by task."""
+    """Build otter's versions of the assignment, and return the points by task of each student."""
     master = folder / "master" / f"{NAME}.ipynb"
     master.parent.mkdir(parents=True)
     shutil.copy(FOLDER / "otter" / f"{NAME}.ipynb", master)
-    # It grades the teacher's solutions itself, and fails unless they get full marks.
+    # `otter assign` grades the teacher's solutions, and fails unless they get full marks.
     run(environment, folder, "otter", "assign", str(master), "dist")
     (autograder,) = (folder / "dist" / "autograder").glob("*-autograder_*.zip")
     handed_in = {student: filled(answers) for student, (answers, _) in SUBMISSIONS.items()}
-    # One student works in otter's own version, the others in the one that serves for both.
+    # One student uses otter's version of the notebook, the others the version for both graders.
     handed_in["right"] = filled_in_otters_version(folder / "dist" / "student")
 
     def grade(student: str) -> tuple[str, Points]:
@@ -311,7 +317,7 @@ def otter_marks(
 
 
 def filled_in_otters_version(folder: Path) -> Any:
-    """Fill in the notebook that `otter assign` makes for students, rightly."""
+    """Return the student notebook of `otter assign`, filled in with the right answers."""
     notebook = read(folder / f"{NAME}.ipynb")
     text = json.dumps(notebook)
     assert "features.10" not in text
@@ -334,7 +340,7 @@ def test_both_graders_give_the_points(environment: dict[str, str], tmp_path: Pat
     assert by_nbgrader == expected
     assert by_otter == expected
 
-    # Text waits for a person; none was written by two of them, which is worth nothing.
+    # Text needs manual grading, except where its cell is unchanged, which is worth nothing.
     assert waiting == {(student, "q8") for student in ("right", "mistaken")}
     run(environment, tmp_path / "course", sys.executable, "-c", GRADE_BY_HAND)
     run(environment, tmp_path / "course", "nbgrader", "export")

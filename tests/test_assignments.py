@@ -1,4 +1,4 @@
-"""What can be assigned to an explorer, and what is refused instead of lost."""
+"""Tests of assigning attributes of an explorer: which can be set, and which raise."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_is_no_trait_is_refused_in_a_sentence(
     assert explorer.state() == before
 
 
-def test_a_number_of_classes_is_said_at_the_beginning(explore: Explore) -> None:
+def test_the_number_of_classes_is_set_only_at_construction(explore: Explore) -> None:
     explorer = explore()
     before = explorer.state()
     with pytest.raises(TraitError, match="make a new LayerExplorer with predict=5"):
@@ -65,7 +65,7 @@ def test_a_number_of_classes_is_said_at_the_beginning(explore: Explore) -> None:
     assert explorer.state() == before
 
 
-def test_the_extractor_is_not_exchanged(explore: Explore, extractor: FeatureExtractor) -> None:
+def test_the_extractor_cannot_be_replaced(explore: Explore, extractor: FeatureExtractor) -> None:
     explorer = explore()
     with pytest.raises(AttributeError, match="extractor of this explorer cannot be changed"):
         explorer.extractor = extractor  # type: ignore[misc]
@@ -85,7 +85,7 @@ def test_a_comparison_refuses_alike(comparison: Comparison, name: str, sentence:
         setattr(comparison, name, 7)
 
 
-def test_what_ipywidgets_and_traitlets_know_is_assigned(explore: Explore) -> None:
+def test_attributes_of_ipywidgets_and_traitlets_can_be_assigned(explore: Explore) -> None:
     explorer = explore()
     explorer.box_style = "info"
     before, layout = explorer.layout, widgets.Layout(width="500px")
@@ -103,7 +103,7 @@ def test_what_ipywidgets_and_traitlets_know_is_assigned(explore: Explore) -> Non
 
 
 class Mine(LayerExplorer):
-    """A person's own explorer, with a trait, an attribute and a property."""
+    """A user's subclass of the explorer with a trait, an attribute and a property."""
 
     note = Unicode("")
     seen: object = None
@@ -117,7 +117,7 @@ class Mine(LayerExplorer):
         self.channel = 2 * value
 
 
-def test_a_class_of_ones_own_declares_its_attributes(
+def test_a_subclass_can_assign_the_attributes_it_declares(
     extractor: FeatureExtractor, photo: Any
 ) -> None:
     explorer = Mine(photo, extractor=extractor)

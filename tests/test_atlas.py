@@ -1,4 +1,4 @@
-"""`ChannelAtlas`, against the result's own arrays and slices of the pictures."""
+"""Tests of `ChannelAtlas`, compared with the arrays of its result and slices of the pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MakeAtlas = Callable[..., ChannelAtlas]
 
 @pytest.fixture(scope="module")
 def top(noisy_top: TopActivations, tmp_path_factory: pytest.TempPathFactory) -> TopActivations:
-    """As it comes out of a file, without a network."""
+    """Return the result as loaded from a file, without a network."""
     path = tmp_path_factory.mktemp("saved") / "top.npz"
     noisy_top.save(path)
     return TopActivations.load(path)
@@ -128,7 +128,7 @@ def test_controls_and_traits_move_each_other(atlas_of: MakeAtlas, top: TopActiva
     atlas.layer = LAYER
     assert (atlas.channel, slider(atlas).max, number(atlas).value) == (127, 127, 127)
     assert control(atlas, "layer").value == LAYER
-    # torchvision's name is another of the same.
+    # "features.11" is torchvision's name of the same layer.
     with atlas.hold_trait_notifications():
         atlas.layer, atlas.channel = "features.11", 255
     assert (atlas.layer, atlas.channel) == (OTHER, 255)
@@ -185,7 +185,7 @@ def test_the_histogram_has_a_bar_for_each_bin(atlas_of: MakeAtlas, top: TopActiv
     assert len(titles) == np.count_nonzero(counts)
     heights = {float(rect.attrib["height"]) for rect in tree.iter("rect")}
     assert max(heights) == 90
-    # Bars with one title count what the values, computed one by one, say.
+    # Where a bar's title gives its range, the bar counts the images of that bin.
     for title in titles:
         found = re.fullmatch(r"([\d.e+-]+) to ([\d.e+-]+): (\d+) images?", title or "")
         if found:
@@ -196,7 +196,7 @@ def test_the_histogram_has_a_bar_for_each_bin(atlas_of: MakeAtlas, top: TopActiv
             assert counts[index + 1] == count
 
 
-def test_bars_are_those_around_zero_and_where_values_are(top: TopActivations) -> None:
+def test_bars_cover_zero_and_the_range_of_the_values(top: TopActivations) -> None:
     edges = top.histogram_edges
     counts = np.zeros(edges.size + 1, np.int32)
     assert bars_of(counts, edges) == []
@@ -210,7 +210,7 @@ def test_bars_are_those_around_zero_and_where_values_are(top: TopActivations) ->
     assert zero.of_zero
     assert bars[2].low <= 1.5 < bars[2].high
     assert bars[-1].high == np.inf
-    # What has no bars between is a gap on the axis; on either side of it they touch.
+    # The axis has a gap on either side of the bar of zeros; all other bars touch.
     places = [bar.place for bar in bars]
     assert places == [0, 2, *range(4, 4 + len(bars) - 2)]
     assert (2.5, "0") in ticks_of(bars)
@@ -221,7 +221,7 @@ def test_bars_are_those_around_zero_and_where_values_are(top: TopActivations) ->
     ("first", "count", "zeros"),
     [(0.125, 6, 0), (0.125, 6, 9), (-4096, 40, 9), (2.0**-13, 16, 0), (-65536, 1, 0)],
 )
-def test_the_histograms_numbers_stand_where_they_belong_and_are_whole(
+def test_the_numbers_of_the_histogram_are_placed_correctly_and_not_cut_off(
     top: TopActivations, first: float, count: int, zeros: int
 ) -> None:
     edges = top.histogram_edges
@@ -245,7 +245,7 @@ def test_the_histograms_numbers_stand_where_they_belong_and_are_whole(
     left, _, room, _ = map(float, tree.attrib["viewBox"].split())
     for text, place in zip((*ticks, most), expected, strict=True):
         x = float(text.attrib["x"])
-        # One digit of each is written.
+        # Positions are written with one decimal.
         assert x == pytest.approx(place, abs=0.11)
         assert text.attrib["text-anchor"] == "middle"
         # A digit of 11 pixels is no wider than 7.
@@ -253,7 +253,7 @@ def test_the_histograms_numbers_stand_where_they_belong_and_are_whole(
         assert left + half <= x <= left + room - half
 
 
-def test_a_channel_without_a_finite_value_has_no_histogram_and_no_heading_of_one(
+def test_a_channel_without_finite_values_has_no_histogram_and_no_heading(
     atlas_of: MakeAtlas,
 ) -> None:
     import keras
@@ -291,7 +291,7 @@ def test_a_channel_without_a_finite_value_has_no_histogram_and_no_heading_of_one
         ({"chanel": 1}, TypeError, "argument 'chanel' is not known: did you mean 'channel'"),
     ],
 )
-def test_what_there_is_not_is_refused_in_a_sentence(
+def test_a_wrong_layer_channel_or_order_is_refused(
     atlas_of: MakeAtlas, top: TopActivations, arguments: Any, kind: Any, sentence: str
 ) -> None:
     with pytest.raises(kind, match=re.escape(sentence)):
@@ -304,7 +304,7 @@ def test_what_there_is_not_is_refused_in_a_sentence(
     assert (atlas.layer, atlas.channel, atlas.order) == (LAYER, 4, "number")
 
 
-def test_what_is_no_result_is_refused() -> None:
+def test_anything_but_a_result_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^top 'top\.npz' is not a TopActivations: pass a result"):
         ChannelAtlas("top.npz")  # type: ignore[arg-type]
 
@@ -316,7 +316,7 @@ def test_a_saved_notebook_shows_a_picture_of_it(atlas_of: MakeAtlas, top: TopAct
     assert "application/vnd.jupyter.widget-view+json" in bundle
     with Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) as image:
         pixels = np.asarray(image.convert("RGB"))
-    # The strongest patch's colours are in it.
+    # The colours of the strongest patch appear in the picture.
     with Image.open(io.BytesIO(bytes(cards(atlas)[0].picture.value))) as patch:
         wanted = {tuple(colour) for colour in np.asarray(patch).reshape(-1, 3).tolist()}
     shown = {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
@@ -340,7 +340,7 @@ def test_closed_it_leaves_nothing(top: TopActivations) -> None:
         atlas.to_bytes()
 
 
-def test_an_error_of_an_observer_is_told_on_the_page(
+def test_an_error_of_an_observer_is_shown_on_the_page(
     atlas_of: MakeAtlas, top: TopActivations
 ) -> None:
     atlas = atlas_of(top)
@@ -357,7 +357,7 @@ def test_an_error_of_an_observer_is_told_on_the_page(
     assert atlas.channel == 10
 
 
-def test_it_is_found_by_its_name_and_no_other_is() -> None:
+def test_the_atlas_is_a_public_name_of_the_package() -> None:
     assert "ChannelAtlas" in dir(vgg_widget)
     with pytest.raises(AttributeError, match="has no attribute 'ChanelAtlas'"):
         vgg_widget.ChanelAtlas  # type: ignore[attr-defined]  # noqa: B018

@@ -1,4 +1,4 @@
-"""`vgg-widget atlas`: what it keeps, says and returns, on a folder of small pictures."""
+"""Tests of `vgg-widget atlas`: its files, its output and its exit status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHOSEN = ["--layers", *LAYERS, "--k", "3", *NETWORK]
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with pictures in ``my set``."""
+    """Return the working folder, which has pictures in ``my set``."""
     write_pictures(tmp_path / "my set", COUNT)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -52,7 +52,7 @@ def test_it_finds_what_excites_each_channel(work: Path, capsys: pytest.CaptureFi
     assert "untrained" in output.err
     lines = output.out.splitlines()
     assert lines[0] == "kept/top.npz: the 3 strongest of 20 images for 192 channels"
-    # What it says to type in a notebook is what opens it, and so is what it says of a page.
+    # The printed code loads the result, and the printed command writes a page of it.
     assert lines[2:4] == [
         "    from vgg_widget.dataset import TopActivations",
         "    top = TopActivations.load('kept/top.npz')",
@@ -72,7 +72,7 @@ def test_it_finds_what_excites_each_channel(work: Path, capsys: pytest.CaptureFi
         )
 
 
-def test_what_is_finished_is_not_computed_again(
+def test_finished_work_is_not_computed_again(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["atlas", "my set", "-o", "kept", "--statistic", "mean", *CHOSEN]
@@ -93,13 +93,13 @@ def test_what_is_finished_is_not_computed_again(
     page = Path("atlas.html").read_text(encoding="utf-8")
     assert "the 3 strongest by the map&#x27;s mean" in page
     assert '"channels":2,"of":64' in page
-    # Other numbers in the same folder would be mixed.
+    # Another statistic in the same folder would mix different numbers.
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 1
     assert "was created with statistic 'mean', not 'max'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_small_shards")
-def test_an_interrupt_says_how_to_go_on(
+def test_an_interrupt_says_how_to_continue(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["atlas", "my set", "-o", "whole", *CHOSEN]) == 0
@@ -107,14 +107,14 @@ def test_an_interrupt_says_how_to_go_on(
     calls: list[int] = []
     interrupted: list[bool] = []
 
-    def until_two_are_kept(self: ReducedNetwork, images: Any) -> Any:
+    def interrupt_after_two_shards(self: ReducedNetwork, images: Any) -> Any:
         if not interrupted and len(list(Path("kept").glob("shard-*"))) == 2:
             interrupted.append(True)
             raise KeyboardInterrupt
         calls.append(len(images))
         return compute(self, images)
 
-    monkeypatch.setattr(ReducedNetwork, "__call__", until_two_are_kept)
+    monkeypatch.setattr(ReducedNetwork, "__call__", interrupt_after_two_shards)
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 130
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("vgg-widget: interrupted: finished work is kept in kept; continue ")
@@ -130,12 +130,12 @@ def test_an_interrupt_says_how_to_go_on(
     assert_same(TopActivations.load("whole/top.npz"), TopActivations.load("kept/top.npz"))
 
 
-def test_an_earlier_result_does_not_pass_for_one_that_was_interrupted(
+def test_an_interrupted_run_moves_the_earlier_result_away(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_pictures(work / "other", 3)
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 0
-    # What is refused leaves it.
+    # A refused run leaves the result unchanged.
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN, "--statistic", "mean"]) == 1
     before = Path("kept/top.npz").read_bytes()
 
@@ -154,7 +154,7 @@ def test_an_earlier_result_does_not_pass_for_one_that_was_interrupted(
 def test_ctrl_c_keeps_finished_shards_and_shows_no_traceback(work: Path) -> None:
     write_pictures(work / "many", 300)
     command = [sys.executable, "-m", "vgg_widget", "atlas", "many", "-o", "kept", *NETWORK]
-    # Its speed at this size would let it end too soon.
+    # At size 32 the command could finish before the interrupt.
     command[-1] = "96"
     process = subprocess.Popen(
         command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -193,7 +193,7 @@ def test_bad_files_are_named_at_the_end(work: Path, capsys: pytest.CaptureFixtur
     assert list(TopActivations.load("kept/top.npz").failed) == [f"bad-{n}.png" for n in range(7)]
 
 
-def test_a_page_is_written_of_a_finished_store_alone(
+def test_a_page_of_a_finished_store_needs_no_network(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 0
@@ -210,7 +210,7 @@ def test_a_page_is_written_of_a_finished_store_alone(
         told = page.partition('id="page">')[2].partition("</script>")[0]
         assert [layer["name"] for layer in json.loads(told)["layers"]] == ["block1_conv2"]
     assert "layers" not in capsys.readouterr().out
-    # Of more than a page has room for, it says which it shows, and how to have others.
+    # If a page has no room for all layers, the command says which it shows and how to choose.
     with monkeypatch.context() as small:
         small.setattr("vgg_widget.dataset.page._MOST_PATCHES", 9)
         assert main(["atlas", "kept", "--html", "page.html"]) == 0
@@ -248,7 +248,7 @@ def test_a_page_is_written_of_a_finished_store_alone(
         (["my set", "-o", "kept", "--scheduler", "odd://here"], "does not answer"),
     ],
 )
-def test_a_mistake_is_one_line_and_keeps_nothing(
+def test_an_error_is_one_line_and_leaves_no_files(
     words: list[str],
     advice: str,
     work: Path,
@@ -279,7 +279,7 @@ def test_a_mistake_is_one_line_and_keeps_nothing(
         (["--html", "x.html", "--channels", "0"], "channels 0 is not a valid number of channels"),
     ],
 )
-def test_a_finished_store_is_not_asked_to_compute(
+def test_options_of_a_computation_are_refused_for_a_finished_store(
     words: list[str], advice: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 0
@@ -289,7 +289,7 @@ def test_a_finished_store_is_not_asked_to_compute(
 
 
 @pytest.mark.parametrize("words", [["--stat", "mean"], ["--weight", "random"]])
-def test_no_option_is_shortened_and_then_overlooked(
+def test_abbreviated_options_are_refused(
     words: list[str], work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 0
@@ -300,7 +300,7 @@ def test_no_option_is_shortened_and_then_overlooked(
     assert not Path("x.html").exists()
 
 
-def test_a_damaged_result_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_result_is_reported(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("kept").mkdir()
     Path("kept/top.npz").write_bytes(b"nothing")
     assert main(["atlas", "kept", "--html", "x.html"]) == 1
@@ -317,7 +317,7 @@ def test_without_dask_the_extra_is_named(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_cluster_by_its_schedulers_address(
+def test_a_cluster_is_found_by_the_address_of_its_scheduler(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["atlas", "my set", "-o", "here", *CHOSEN]) == 0
@@ -337,7 +337,7 @@ def test_a_cluster_by_its_schedulers_address(
     assert f"has no workers: start some with `dask worker {address}`" in errors
 
 
-def test_in_a_terminal_there_is_a_bar(
+def test_a_terminal_shows_a_progress_bar(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -348,7 +348,7 @@ def test_in_a_terminal_there_is_a_bar(
     assert "images: 20 of 20" not in errors
 
 
-def test_a_log_has_a_line_now_and_then() -> None:
+def test_progress_without_a_terminal_is_a_line_every_few_seconds() -> None:
     now = [100.0]
     stream = io.StringIO()
     lines = ProgressLines(stream, every=10, clock=lambda: now[0])

@@ -1,4 +1,4 @@
-"""The page of strongest images, read as a browser would: its numbers, patches, and nothing else."""
+"""Tests of the HTML page of strongest images: its numbers, patches, size and security."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOSTILE = "</script><script>document.title='ran'</script><img src=x onerror=aler
 
 
 class Page(HTMLParser):
-    """What a browser finds in a file."""
+    """The tags of an HTML file and the text that follows each of them."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def page(top: TopActivations, tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(path)
 
 
-def test_its_numbers_are_those_of_the_result(top: TopActivations, page: Page) -> None:
+def test_the_page_has_the_numbers_of_the_result(top: TopActivations, page: Page) -> None:
     names = json.loads(page.words("page"))["names"]
     layers = page.layers()
     assert list(layers) == list(top) == ["edges", "half", "corners"]
@@ -121,7 +121,7 @@ def test_small_patches_are_the_pixels_of_the_files(
 ) -> None:
     names = json.loads(page.words("page"))["names"]
     for name, layer in page.layers().items():
-        assert len(layer["patches"]) == len(set(layer["patches"])), "the same patch is there twice"
+        assert len(layer["patches"]) == len(set(layer["patches"])), "a patch is stored twice"
         for channel, cut in enumerate(layer["cut"]):
             for rank, number in enumerate(cut):
                 whole = read(folder, names[layer["images"][channel][rank]])
@@ -132,7 +132,7 @@ def test_small_patches_are_the_pixels_of_the_files(
 
 
 def wide_extractor() -> FeatureExtractor:
-    """A network of which one layer sees 41 pixels, and the other 160."""
+    """Return a network whose layers have receptive fields of 41 and 161 pixels."""
     import keras
 
     ones = keras.initializers.Ones()
@@ -166,13 +166,13 @@ def test_large_patches_are_small_files(
     first, left, end, right = top.boxes("wider", 0)[0]
     assert (end - first, right - left) == (161, 161)
     assert (head, patch.shape) == (f"data:image/{kind}", (80, 80, 3))
-    # The middle stays in the middle, and a corner in its corner.
+    # Scaling keeps the positions of the centre and the corners.
     for row, column in ((40, 40), (4, 4), (4, 75)):
         there = smooth[first + row * 161 // 80, left + column * 161 // 80]
         assert abs(patch[row, column].astype(int) - there).max() < 12
 
 
-def test_where_the_receptive_field_is_not_defined_the_picture_is_shown(
+def test_without_a_receptive_field_the_whole_picture_is_shown(
     top: TopActivations, folder: Path, tmp_path: Path
 ) -> None:
     strongest = replace(top["edges"], boxes=None)
@@ -184,7 +184,7 @@ def test_where_the_receptive_field_is_not_defined_the_picture_is_shown(
         assert kept.shape == original.shape
 
 
-def test_it_says_where_its_numbers_come_from(top: TopActivations, page: Page) -> None:
+def test_the_page_says_where_its_numbers_come_from(top: TopActivations, page: Page) -> None:
     source = page.words("source")
     for words in (
         top.weights.label,
@@ -210,8 +210,8 @@ def test_names_are_text_and_nothing_else_can_run(folder: Path, tmp_path: Path) -
     scripts = page.of("script")
     kinds = [attributes.get("type") for attributes, _ in scripts]
     assert kinds == ["application/json"] * 4 + [None]
-    assert str(folder) not in page.text, "the page tells where pictures lie"
-    # A browser runs the one script whose digest the policy names, and loads nothing.
+    assert str(folder) not in page.text, "the page contains the path of the pictures"
+    # The policy lets a browser run only the script with this digest, and load no resources.
     (policy,) = (
         str(attributes["content"])
         for attributes, _ in page.of("meta")
@@ -264,7 +264,7 @@ def test_fewer_layers_and_channels(top: TopActivations, tmp_path: Path) -> None:
     assert len(whole["half"]["values"]) == 6
 
 
-def told_layers(page: Page) -> list[str]:
+def listed_layers(page: Page) -> list[str]:
     return [layer["name"] for layer in json.loads(page.words("page"))["layers"]]
 
 
@@ -281,7 +281,7 @@ def test_without_webp_small_patches_are_exact_too(
             np.testing.assert_array_equal(pixels(one)[1], pixels(two)[1])
 
 
-def test_of_too_many_patches_some_layers_are_shown_unless_they_are_named(
+def test_with_too_many_patches_only_some_layers_are_shown_unless_named(
     top: TopActivations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "atlas.html"
@@ -304,10 +304,10 @@ def test_of_too_many_patches_some_layers_are_shown_unless_they_are_named(
         monkeypatch.setattr("vgg_widget.dataset.page._MOST_PATCHES", most)
         written = write_page(top, path)
         page = Page(written.path)
-        assert told_layers(page) == list(written.layers) == expected
+        assert listed_layers(page) == list(written.layers) == expected
         told = f"{len(expected)} of 3 layers"
         assert (told in page.words("source")) == (len(expected) < 3)
-        assert told_layers(Page(write_page(top, path, layers=top).path)) == list(top)
+        assert listed_layers(Page(write_page(top, path, layers=top).path)) == list(top)
 
 
 @pytest.mark.slow
@@ -317,7 +317,7 @@ def test_a_page_of_nineteen_photographs_is_small(tmp_path: Path) -> None:
     names = ["astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry", "grass", "gravel"]
     for name in names:
         photograph = getattr(data, name)()
-        # Pieces of few photographs are as different as many.
+        # Pieces of one photograph are as different as separate photographs.
         for number, part in enumerate(np.array_split(photograph, 3, axis=1)):
             Image.fromarray(part).save(tmp_path / f"{name}{number}.png")
     paths = sorted(tmp_path.glob("*.png"))[:19]
@@ -326,20 +326,20 @@ def test_a_page_of_nineteen_photographs_is_small(tmp_path: Path) -> None:
     blocks = range(1, 6)
     assert written.layers == tuple(f"block{block}_conv1" for block in blocks)
     assert written.size < 10e6
-    # It opens where something is to be recognised.
+    # It opens on a layer whose patches show recognisable things.
     assert json.loads(Page(written.path).words("page"))["first"]["layer"] == "block4_conv1"
 
 
 @pytest.fixture
 def moved(folder: Path, tmp_path: Path) -> tuple[TopActivations, Path]:
-    """A result of pictures in a folder of the test's own."""
+    """Return a result of pictures in the test's temporary folder, and that folder."""
     names = [name for name in sorted(path.name for path in folder.glob("*.png")) if name != "bad"]
     for name in names[:4]:
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     return top_activations(exact_extractor(), tmp_path, k=9, progress=False), tmp_path
 
 
-def test_pictures_that_have_gone_are_named(moved: tuple[TopActivations, Path]) -> None:
+def test_missing_and_changed_pictures_are_named(moved: tuple[TopActivations, Path]) -> None:
     top, place = moved
     gone, changed = top.images[0], top.images[1]
     (place / gone).unlink()
@@ -356,7 +356,9 @@ def test_pictures_that_have_gone_are_named(moved: tuple[TopActivations, Path]) -
         assert lacking == {gone, changed}
 
 
-def test_without_one_picture_the_old_page_stays(moved: tuple[TopActivations, Path]) -> None:
+def test_without_any_readable_picture_the_old_page_is_kept(
+    moved: tuple[TopActivations, Path],
+) -> None:
     top, place = moved
     path = place / "atlas.html"
     path.write_text("old", encoding="utf-8")
@@ -382,7 +384,7 @@ def test_without_one_picture_the_old_page_stays(moved: tuple[TopActivations, Pat
         ({"channels": "all"}, "channels 'all' is not a valid number"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(
+def test_wrong_arguments_are_refused(
     top: TopActivations, arguments: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises((ValueError, OSError), match=words):
@@ -390,7 +392,7 @@ def test_mistakes_are_told_in_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_counts_the_pictures_that_are_read(top: TopActivations, tmp_path: Path) -> None:
+def test_progress_counts_the_pictures_read(top: TopActivations, tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     write_page(
         top,

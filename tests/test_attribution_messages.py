@@ -1,4 +1,4 @@
-"""What is said of an attribution: why it is 0, what is stale; and where an interrupt ends it."""
+"""Tests of the messages of attributions that are 0 or stale, and of interrupts."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def keras() -> Any:
 
 
 @pytest.mark.parametrize("method", OF_UNITS)
-def test_a_map_of_zeros_says_why(
+def test_an_attribution_of_zeros_explains_itself(
     extractor: FeatureExtractor, activations: Activations, method: Any
 ) -> None:
     row, column, channel = np.argwhere(activations["block2_conv1"] == 0)[0]
     asked: Any = (extractor, activations, "block2_conv1", int(channel), (int(row), int(column)))
-    # Nothing is hidden, and nothing is on the way.
+    # With the image itself as baseline, occlusion changes no pixel and the path has no length.
     more: dict[str, Any] = {"noise": 0, "samples": 2} if method == "smoothgrad" else {}
     if "gradients" in method or method == "occlusion":
         more["baseline"] = activations.image
@@ -45,7 +45,9 @@ def test_a_map_of_zeros_says_why(
     )
 
 
-def test_a_unit_that_no_square_wakes(extractor: FeatureExtractor, activations: Activations) -> None:
+def test_occlusion_of_a_dead_unit_suggests_the_layer_before_the_relu(
+    extractor: FeatureExtractor, activations: Activations
+) -> None:
     before = activations["features.5"]
     row, column, channel = (int(place) for place in np.unravel_index(before.argmin(), before.shape))
     colour = activations.image[2 * row, 2 * column]
@@ -65,7 +67,9 @@ def test_a_unit_that_no_square_wakes(extractor: FeatureExtractor, activations: A
     )
 
 
-def test_steps_and_dead_units_of_ones_own_model_are_told_apart(keras: Any, photo: RGB8) -> None:
+def test_step_functions_and_dead_units_of_a_model_have_different_messages(
+    keras: Any, photo: RGB8
+) -> None:
     layers = keras.layers
     inputs = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, activation="relu", name="stem")(inputs)
@@ -93,7 +97,7 @@ def test_activations_of_a_file_without_a_digest_are_compared_with_the_network(
     model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(2, 3, name="c")])
     extractor = FeatureExtractor(model=model, size=None)
     computed = extractor(photo)
-    # As earlier versions saved them; with a digest they are refused.
+    # Earlier versions saved activations without a digest; with a digest, stale ones are refused.
     weights = replace(computed.weights, digest="")
     maps = {name: computed[name] for name in computed}
     activations = Activations(computed.layers, maps, computed.image, weights)
@@ -110,11 +114,11 @@ def test_activations_of_a_file_without_a_digest_are_compared_with_the_network(
     assert again.value == pytest.approx(2 * found.value, rel=1e-3)
     assert not again.message
     if found.completeness is not None:
-        # It is the network's of now, as the map is.
+        # The map and its completeness both belong to the network's present weights.
         assert found.completeness.gap < 0.01
 
 
-def test_an_interrupt_waits_until_tensorflow_is_out_of_its_own_code(
+def test_an_interrupt_waits_until_tensorflow_returns(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     function = ChannelFunction(extractor, activations, "features.2", (1, (4, 5)))
@@ -126,7 +130,7 @@ def test_an_interrupt_waits_until_tensorflow_is_out_of_its_own_code(
         compiled = getattr(function, name)
 
         def run(*given: Any) -> Any:
-            # TensorFlow would make a TypeError of it here.
+            # TensorFlow would turn a KeyboardInterrupt raised here into a TypeError.
             signal.raise_signal(signal.SIGINT)
             done.append(name)
             return compiled(*given)

@@ -1,4 +1,4 @@
-"""What `make audit` makes of pip-audit's answers."""
+"""Tests of how `make audit` interprets the output of pip-audit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def answer(*packages: dict[str, Any]) -> str:
         ("[]", "usage: pip-audit", 2, "pip-audit failed"),
     ],
 )
-def test_a_finding_fails_and_silence_does_not(
+def test_a_vulnerability_fails_and_an_unreachable_service_does_not(
     text: str, complaint: str, status: int, said: str
 ) -> None:
     found, lines = verdict(text, complaint, {})
@@ -45,7 +45,7 @@ def test_a_finding_fails_and_silence_does_not(
 
 
 @pytest.mark.parametrize("number", ["PYSEC-2026-1", "CVE-2026-7"])
-def test_an_exception_passes_with_its_reason(number: str) -> None:
+def test_a_listed_exception_passes_with_its_reason(number: str) -> None:
     status, lines = verdict(answer(GOOD, BAD), "", {number: "only for FLI files"})
     assert status == 0
     assert "let pass: only for FLI files" in lines[0]

@@ -1,4 +1,4 @@
-"""The scale "auto": each picture over its own range, with weak activations lifted."""
+"""Tests of the scale "auto": each picture has its own range, with weak activations brightened."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BEFORE_RELU = "features.10"
 
 
 def own_top(values: npt.NDArray[Any]) -> float:
-    """The 99.5th percentile of what is above 0."""
+    """Return the 99.5th percentile of the positive values."""
     flat = values.astype(np.float64).ravel()
     return float(np.percentile(flat[flat > 0], 99.5))
 
 
 def lifted(values: npt.NDArray[Any], top: float) -> npt.NDArray[np.float64]:
-    """Values in 0–1, weak ones lifted."""
+    """Return the values divided by `top`, clipped to 0–1, and raised to the power 0.6."""
     unit: npt.NDArray[np.float64] = np.clip(values.astype(np.float64) / top, 0, 1) ** 0.6
     return unit
 
@@ -37,7 +37,7 @@ def assert_colours(
     rgba: npt.NDArray[np.uint8], unit: npt.NDArray[np.float64], cmap: str = "magma"
 ) -> None:
     off = np.abs(rgba.astype(int) - mpl.colormaps[cmap](unit, bytes=True).astype(int))
-    # A value on the border of two of a colormap's 256 entries may fall to either.
+    # Rounding may move a value on the border of two of a colormap's 256 entries into either.
     assert off.max() <= 4
     assert (off > 0).mean() < 0.01
 
@@ -51,7 +51,7 @@ def assert_rgb(made: Rendering, expected: npt.NDArray[np.float64], levels: float
 # The default ------------------------------------------------------------------------------------
 
 
-def test_auto_is_what_is_meant_where_no_scale_is_named() -> None:
+def test_auto_is_the_default_scale() -> None:
     assert as_scale("auto") == NAMED_SCALES["auto"] == Scale("auto", 99.5, 0.6)
     assert list(NAMED_SCALES) == ["auto", "channel", "layer", "network"]
     for function in (render, LayerExplorer):
@@ -72,7 +72,7 @@ def test_a_picture_without_a_scale_is_the_one_with_auto(
 
 @pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "features.11"])
 @pytest.mark.parametrize("mode", ["channel", "max", "mean"])
-def test_values_meet_colours_over_the_pictures_own_range(
+def test_colours_cover_the_range_of_the_picture(
     activations: Activations, layer: str, mode: str
 ) -> None:
     maps = activations[layer]
@@ -113,7 +113,7 @@ def test_each_tile_of_a_grid_has_its_own_range(activations: Activations, layer: 
         assert_colours(made.rgba[top:bottom, left:right], unit, "coolwarm")
 
 
-def test_lights_are_each_over_their_own_range(activations: Activations) -> None:
+def test_each_light_of_rgb_and_rainbow_has_its_own_range(activations: Activations) -> None:
     maps, channels = activations["block2_conv1"], (5, 60, 33)
     units = [lifted(maps[..., k], own_top(maps[..., k])) for k in channels]
     made = render(activations, "block2_conv1", "rgb", channels=channels)
@@ -178,10 +178,10 @@ def test_dead_tiles_are_hatched_on_every_scale(scale: str, side: int) -> None:
         np.testing.assert_array_equal(tile[~grey], np.broadcast_to(first, tile[~grey].shape))
     top, left, bottom, right = made.tiles.box(1)
     assert made.values is not None
-    assert not made.values[top:bottom, left:right].any()  # lines are no activations
+    assert not made.values[top:bottom, left:right].any()  # hatching does not change the values
 
 
-def test_one_dead_channel_by_itself_has_no_lines() -> None:
+def test_a_single_dead_channel_is_not_hatched() -> None:
     made = render(make_activations(np.zeros((9, 9, 2), np.float32)), "conv")
     assert len(np.unique(made.rgba.reshape(-1, 4), axis=0)) == 1
     assert made.note == "dead"
@@ -208,7 +208,7 @@ def test_the_strongest_have_the_largest_maximum(
 
 
 @pytest.mark.parametrize("mode", ["grid", "max", "mean", "argmax"])
-def test_modes_of_all_channels_show_all_of_the_strongest(
+def test_modes_of_all_channels_show_all_when_asked_for_the_strongest(
     activations: Activations, mode: str
 ) -> None:
     made = render(activations, "block1_conv1", mode, channels="strongest")
@@ -229,7 +229,7 @@ def test_another_word_for_channels_is_refused(
         frames(activations, "layers", mode=mode, channels=word)
 
 
-# What is to be seen -----------------------------------------------------------------------------
+# Brightness -------------------------------------------------------------------------------------
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 
@@ -242,7 +242,7 @@ def seen(request: pytest.FixtureRequest) -> Activations:
 
 
 def bright(made: Rendering) -> float:
-    """Share of the drawn pixels above a quarter of full luminance (Rec. 709, of sRGB values)."""
+    """Return the share of opaque pixels above a quarter of full luminance (Rec. 709 of sRGB)."""
     drawn = made.rgba[made.rgba[..., 3] == 255][:, :3] / 255
     return float((drawn @ (0.2126, 0.7152, 0.0722) > 0.25).mean())
 

@@ -1,4 +1,4 @@
-"""Whatever is passed as an image: the right pixels, or one sentence that helps; nothing is lost."""
+"""Tests of image input: correct pixels or a helpful error, which leaves an explorer unchanged."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def test_a_header_that_claims_gigabytes_takes_none(tmp_path: Path) -> None:
     good.write_bytes(made.png(PICTURE))
     command = [sys.executable, "-c", code, str(tmp_path), str(good)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert float(said) < 2, said  # Of one alone there would be 10 GB, a hundred times as much.
+    assert float(said) < 2, said  # Decoding one file would take 10 GB, a hundred times as much.
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_that_a_file_can_have(
+def test_a_file_may_have_any_name(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / name
@@ -85,7 +85,7 @@ def test_any_name_that_a_file_can_have(
         assert read_image(Path(os.fsdecode(given))).origin == str(path)
 
 
-def test_a_name_that_is_no_unicode(tmp_path: Path) -> None:
+def test_a_file_name_may_be_invalid_unicode(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.png"
     Path(os.fsdecode(path)).write_bytes(made.png(PICTURE))
     np.testing.assert_array_equal(load_image(Path(os.fsdecode(path))), PICTURE)
@@ -99,14 +99,14 @@ def test_a_lazy_picture_whose_file_is_deleted_is_still_read(tmp_path: Path) -> N
         np.testing.assert_array_equal(load_image(image), PICTURE)
 
 
-def test_a_person_may_allow_more_or_fewer_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_can_change_pillows_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, told in ((1000, "2080 pixels"), (1039, "2080 pixels")):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(ImageError, match=rf"too many pixels .*{told}.*make it smaller"):
             load_image(made.png(PICTURE))
         with pytest.raises(ImageError, match=rf"40×52 .*limit of {2 * limit}.*make it smaller"):
             load_image(PICTURE)
-    # Between once and twice as many Pillow warns, which nobody could act on.
+    # Between once and twice the limit Pillow only warns, and the user could do nothing about it.
     for allowed in (1040, 2000, None):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", allowed)
         np.testing.assert_array_equal(load_image(made.png(PICTURE)), PICTURE)
@@ -153,7 +153,7 @@ def test_no_explorer_is_made_of_a_bad_picture(extractor: FeatureExtractor, tmp_p
             LayerExplorer(case.make(tmp_path), extractor=extractor)
 
 
-def test_a_files_name_is_shown_as_it_is(extractor: FeatureExtractor, tmp_path: Path) -> None:
+def test_the_name_of_a_file_is_escaped(extractor: FeatureExtractor, tmp_path: Path) -> None:
     comparison = compare(PICTURE, PICTURE, extractor=extractor)
     try:
         tags = set(re.findall(r"<(\w+)", words(comparison)))
@@ -167,7 +167,7 @@ def test_a_files_name_is_shown_as_it_is(extractor: FeatureExtractor, tmp_path: P
         comparison.close()
 
 
-def test_a_missing_files_name_is_shown_as_it_is(
+def test_the_name_of_a_missing_file_is_escaped(
     explore: Callable[..., LayerExplorer], tmp_path: Path
 ) -> None:
     explorer = explore()

@@ -1,4 +1,4 @@
-"""Batches, labels, and data sets of TensorFlow, PyTorch and Keras: every image is read."""
+"""Tests of image sets given as batches, with labels, or as TensorFlow, PyTorch or Keras data."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def loader(*arrays: Any, of: int = 2, **options: Any) -> Any:
 
 
 class Indexed:
-    """A data set as PyTorch has them: no `__iter__`, and an error of its own beyond the end."""
+    """A data set like PyTorch's: no `__iter__`, and no IndexError beyond the end."""
 
     def __init__(self, *columns: Any) -> None:
         self.columns = columns
@@ -107,7 +107,7 @@ def keras_sequence(of: int) -> Any:
 def keras_generator() -> Any:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    # It begins again after the last batch.
+    # This iterator starts again after the last batch.
     return ImageDataGenerator().flow(PHOTOGRAPHS, LABELS, batch_size=3, shuffle=False)
 
 
@@ -140,12 +140,12 @@ COLLECTIONS: dict[str, Callable[[], Any]] = {
     "a DataLoader of floats to 255": lambda: loader(PHOTOGRAPHS.astype(np.float64), LABELS),
     "a DataLoader without batches": lambda: loader(CHANNELS_FIRST, LABELS, of=None),  # type: ignore[arg-type]
     "a DataLoader of dicts": lambda: loader_of(Rows(), batch_size=3),
-    "a DataLoader of Pillow's": lambda: loader_of(
+    "a DataLoader of Pillow images": lambda: loader_of(
         Indexed(PILLOW, LABELS),
         batch_size=3,
         collate_fn=lambda rows: tuple(zip(*rows, strict=True)),
     ),
-    "a data set of PyTorch's": lambda: Indexed(PILLOW, LABELS),
+    "a PyTorch data set": lambda: Indexed(PILLOW, LABELS),
     "a data set without labels": lambda: Indexed(CHANNELS_FIRST),
     "Keras's PyDataset": lambda: keras_sequence(2),
     "Keras's ImageDataGenerator": keras_generator,
@@ -161,8 +161,8 @@ COLLECTIONS: dict[str, Callable[[], Any]] = {
     "a list of pairs with lists": lambda: [[one, [2, 3]] for one in PHOTOGRAPHS],
     "labels first": lambda: list(zip(LABELS.tolist(), PILLOW, strict=True)),
     "no labels": lambda: [(one, None) for one in PHOTOGRAPHS],
-    "what detectors learn from": lambda: [(one, {"boxes": ONE_HOT}) for one in CHANNELS_FIRST],
-    "names of classes": lambda: [(one, "cat") for one in PHOTOGRAPHS],
+    "images with boxes": lambda: [(one, {"boxes": ONE_HOT}) for one in CHANNELS_FIRST],
+    "images with class names": lambda: [(one, "cat") for one in PHOTOGRAPHS],
     "a deque of dicts": lambda: deque(UserDict(image=one, mask=one) for one in PILLOW),
     "columns of dicts": lambda: [{"image": PILLOW[:4], "label": [1] * 4}, {"image": PILLOW[4:]}],
     "a generator of batches": lambda: one_by_one([PHOTOGRAPHS[:5], CHANNELS_FIRST[5:]]),
@@ -190,7 +190,7 @@ def test_every_image_is_computed_under_its_number(
         np.testing.assert_array_equal(one["edges"], expected)
 
 
-def test_a_batch_that_is_dropped_is_tensorflows_doing(exact: FeatureExtractor) -> None:
+def test_a_remainder_dropped_by_tensorflow_is_not_read(exact: FeatureExtractor) -> None:
     dataset = tf_data(PHOTOGRAPHS, LABELS).batch(2, drop_remainder=True)
     top = top_activations(exact, dataset, "edges", progress=False)
     assert len(top.images) == 6
@@ -221,7 +221,9 @@ def test_grey_batches_with_an_axis_for_channels(exact: FeatureExtractor) -> None
         assert_strongest(top, "edges", maps)
 
 
-def test_names_stay_and_number_what_is_in_a_batch(exact: FeatureExtractor, tmp_path: Path) -> None:
+def test_names_are_kept_and_numbered_within_a_batch(
+    exact: FeatureExtractor, tmp_path: Path
+) -> None:
     path = str(tmp_path / "a.png")
     PILLOW[0].save(path)
     images = [
@@ -252,19 +254,19 @@ REFUSED: dict[str, tuple[Any, str]] = {
         (one, two),
         "several parts that may be the image .ndarray of shape .40, 48",
     ),
-    "two of Pillow's": ([PILLOW[0], PILLOW[1]], "several parts that may be the image .Image"),
+    "two Pillow images": ([PILLOW[0], PILLOW[1]], "several parts that may be the image .Image"),
     "three pictures": ((one, two, one), "several parts"),
     "a picture and a mask": ((one, one[..., 0]), "several parts"),
     "batches of two": ((PHOTOGRAPHS, PHOTOGRAPHS), "several parts"),
     "batches and masks": ((PHOTOGRAPHS, PHOTOGRAPHS[..., 0]), "several parts"),
-    "twins with a label": (((one, two), 1), "several parts"),
-    "a dict of two": ({"left": one, "right": two}, "several parts"),
+    "two pictures with a label": (((one, two), 1), "several parts"),
+    "a dict of two pictures": ({"left": one, "right": two}, "several parts"),
     "two files": (["a.png", "b.png"], "several parts"),
     "labels alone": (
         (LABELS, None),
         "no image .ndarray of shape .7,., NoneType.: pass only the images",
     ),
-    "a dict without one": ({"label": 3}, "no image .int"),
+    "a dict without a picture": ({"label": 3}, "no image .int"),
     "rows of pixels": (
         (FLAT, LABELS),
         r"shape \(7, 5760\) with 7 labels, which may be one image",
@@ -307,7 +309,7 @@ def test_what_may_be_read_in_several_ways_is_refused_where_it_stands(
         with pytest.raises(ImageError, match=rf"^images\[{place}\] .*{words}"):
             top_activations(exact, many(place), progress=False)
         for on_error in ("raise", "skip"):
-            # What is no fault of an image is no image to be left out.
+            # An ambiguous item is not a faulty image, so "skip" must not leave it out.
             stream = exact.stream(many(place), on_error=on_error)
             assert [next(stream).name for _ in range(place)] == [
                 f"images[{number}]" for number in range(place)
@@ -348,7 +350,9 @@ def test_grey_batches_of_two_columns_are_refused(exact: FeatureExtractor) -> Non
                 top_activations(exact, images, progress=False)
 
 
-def test_pictures_with_channels_first_are_no_grey_batches(exact: FeatureExtractor) -> None:
+def test_pictures_with_channels_first_are_not_taken_for_grey_batches(
+    exact: FeatureExtractor,
+) -> None:
     few = CHANNELS_FIRST[:2]
     alpha = [np.concatenate([one, one[:1]]) for one in few]
     mixed = [few[0], alpha[0], few[0][:1], few[1]]
@@ -373,14 +377,16 @@ def test_a_path_may_be_named_and_a_label_be_a_number(
     PILLOW[0].save(tmp_path / "a.jpg")
     named = [("a", str(path)), ("b.jpg", str(tmp_path / "a.jpg")), (str(path), np.int64(3))]
     assert [one.name for one in exact.stream(named)] == ["a", "b.jpg", str(path)]
-    # A text is the picture's path: what it is the label of has to be left out.
+    # The second of two strings is read as the path of a picture, never as a label.
     with pytest.raises(ValueError, match="image 'cat' was not found"):
         top_activations(exact, [(str(path), "cat")], progress=False)
     with pytest.raises(ImageError, match="image 'cat' was not found"):
         list(exact.stream({str(path): "cat"}))
 
 
-def test_what_is_no_set_says_what_it_looks_like(exact: FeatureExtractor) -> None:
+def test_an_array_that_is_not_a_set_is_refused_with_what_it_looks_like(
+    exact: FeatureExtractor,
+) -> None:
     import torch
 
     from vgg_widget.learning import learn_weights
@@ -402,7 +408,7 @@ def test_what_is_no_set_says_what_it_looks_like(exact: FeatureExtractor) -> None
                     ask(images)
 
 
-def test_one_picture_is_no_stream(exact: FeatureExtractor) -> None:
+def test_a_single_picture_cannot_be_streamed(exact: FeatureExtractor) -> None:
     import torch
 
     for picture in (one, torch.as_tensor(one), one[..., 0], PILLOW[0]):
@@ -410,7 +416,7 @@ def test_one_picture_is_no_stream(exact: FeatureExtractor) -> None:
             exact.stream(picture)  # type: ignore[arg-type]
 
 
-def test_a_batch_is_all_that_is_held_ahead(exact: FeatureExtractor) -> None:
+def test_few_images_are_read_ahead(exact: FeatureExtractor) -> None:
     many = photographs(600, 32, 32)
     batches = 0
 
@@ -437,11 +443,11 @@ def test_a_batch_is_all_that_is_held_ahead(exact: FeatureExtractor) -> None:
         ahead.append(5 * batches - done)
 
     assert len(top_activations(exact, counted(), progress=told).images) == 600
-    # A shard, and what is read before the next one.
+    # A shard of at most 128 images, 32 images read ahead of the next shard, and one batch of 5.
     assert max(ahead) <= 128 + 32 + 5
 
 
-def test_one_buffer_for_all_batches(exact: FeatureExtractor) -> None:
+def test_all_batches_may_share_one_buffer(exact: FeatureExtractor) -> None:
     buffer = np.empty((2, 40, 48, 3), np.uint8)
 
     def camera() -> Iterator[tuple[RGB8, list[int]]]:
@@ -469,7 +475,7 @@ def test_other_batches_of_the_same_images_go_on_with_what_is_kept(
     computed.interrupt_after = None
     begun = computed.since()
     first = run(loader(np.ascontiguousarray(np.moveaxis(many, -1, 1)), np.zeros(300), of=11))
-    # What was under way is computed again, a shard at most.
+    # Only an unfinished shard, which has at most 128 images, is computed again.
     assert computed.since() <= 300 - begun + 128
     for again in (list(many), many, tf_data(many), (many, np.zeros((300, 4)))):
         assert_same(first, run(again))

@@ -58,7 +58,7 @@ def test_a_figure_is_the_median_with_its_range() -> None:
     assert line(table, "a line")[1] == "20 ms (10–30)"
 
 
-def test_near_and_far_are_held_against_their_own_peers() -> None:
+def test_near_and_far_figures_are_compared_with_their_own_peers() -> None:
     figures = [
         Figure(keys("channel", where), name, value, "ms")
         for where, times in (("", 1), (FAR, 4))
@@ -70,7 +70,7 @@ def test_near_and_far_are_held_against_their_own_peers() -> None:
     assert line(far, OURS)[2] == f"0.00625 × {STOCK}, 0.025 × {IMAGE}"
 
 
-def test_each_of_a_drawers_lines_is_divided_by_one_of_its_kind() -> None:
+def test_each_line_of_a_drag_is_compared_with_a_line_of_its_kind() -> None:
     group = drag(FAR)
     figures = [
         Figure(group, ONE_FRAME, 200, "kB"),
@@ -88,7 +88,7 @@ def test_each_of_a_drawers_lines_is_divided_by_one_of_its_kind() -> None:
     assert line(table, ONE_FRAME)[2] == ""
 
 
-def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
+def test_saved_figures_are_loaded_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "figures.json"
     figures = forward(0.25, Figure.of("a group", "a line", [1.0, 3.0, 2.0], "kB"))
     save(figures, path)

@@ -1,4 +1,4 @@
-"""What can be told of the Binder image without building it: `make binder-check` builds it."""
+"""Tests of Binder's configuration that do not build the image; `make binder-check` builds it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 
 def bound(specifiers: SpecifierSet, operator: str) -> Version:
-    """Return the one version that a requirement bounds with this operator."""
+    """Return the version that follows this operator in a requirement."""
     (found,) = [one.version for one in specifiers if one.operator == operator]
     return Version(found)
 
@@ -44,13 +44,14 @@ def test_binder_installs_what_the_package_depends_on_and_no_second_tensorflow() 
         assert least <= bound(specifiers, ">=") < bound(specifiers, "<"), name
 
 
-def test_nothing_in_the_list_keeps_binder_from_its_cached_layer() -> None:
-    # repo2docker copies the repository first if a line names a file: "-r", "-c", "." or "-e .".
+def test_requirements_name_no_file_so_that_binder_can_cache_them() -> None:
+    # If a line names a file ("-r", "-c", "." or "-e ."), repo2docker copies the whole repository
+    # before it installs, and every change of a file invalidates the cached layer.
     lines = (BINDER / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if line.startswith(("-", "."))]
 
 
-def test_binders_python_is_one_that_the_package_takes() -> None:
+def test_the_package_supports_binders_python() -> None:
     name, _, version = (BINDER / "runtime.txt").read_text(encoding="utf-8").strip().partition("-")
     assert name == "python"
     assert re.fullmatch(r"3\.\d+", version)
@@ -59,7 +60,10 @@ def test_binders_python_is_one_that_the_package_takes() -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """Stand-ins for `python` and `vgg-widget` that note their calls and fail as `FAILS` tells."""
+    """Return a folder of stubs for `python` and `vgg-widget`.
+
+    They log their calls, and fail when a call matches the shell pattern `FAILS`.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("python", "vgg-widget"):
@@ -76,7 +80,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def post_build(programs: Path, fails: str) -> tuple[int, str, list[str]]:
-    """Run postBuild; return its code, what it said, and the programs that it called."""
+    """Run postBuild and return its exit status, its output and the calls of the stubs."""
     assert os.access(BINDER / "postBuild", os.X_OK)
     done = subprocess.run(
         [BINDER / "postBuild"],
@@ -91,7 +95,7 @@ def post_build(programs: Path, fails: str) -> tuple[int, str, list[str]]:
 
 
 @pytest.mark.posix
-def test_a_build_goes_from_the_package_to_the_first_picture(programs: Path) -> None:
+def test_a_build_runs_every_step_in_order(programs: Path) -> None:
     code, said, calls = post_build(programs, fails="nothing")
     assert (code, said) == (0, "")
     assert [call.split(" -c ")[0] for call in calls] == [
@@ -106,7 +110,7 @@ def test_a_build_goes_from_the_package_to_the_first_picture(programs: Path) -> N
 
 
 @pytest.mark.posix
-def test_a_build_without_the_weights_says_so_and_goes_on(programs: Path) -> None:
+def test_a_failed_download_of_weights_does_not_stop_the_build(programs: Path) -> None:
     code, said, calls = post_build(programs, fails="vgg-widget*")
     assert code == 0
     assert "continuing without ImageNet's weights" in said

@@ -1,4 +1,4 @@
-"""What travels between kernel and page, against a page that loses frames as real ones do."""
+"""Tests of the messages between kernel and page, with a stub page that loses frames like ipympl."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ OTHER = make_activations(_random.random((6, 6, 6)).astype(np.float32), stride=4)
 
 
 class Page:
-    """ipympl's front end: `mpl_widget.ts` of its 0.10, as far as frames go.
+    """A stub that handles frames like ipympl's front end, `mpl_widget.ts` of version 0.10.
 
-    A frame is decoded in the background. Until that is done the next one takes its place, and it
-    is never seen.
+    A frame is decoded in the background. If the next frame arrives before that is done, the first
+    one is never shown.
     """
 
     def __init__(self, canvas: LiveCanvas, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,19 +53,19 @@ class Page:
         )
 
     def opens(self) -> None:
-        """Introduce itself, and do all that follows."""
+        """Send the first messages of a new page, and process all that follow."""
         for kind in ("refresh", "send_image_mode", "initialized"):
             self._answers.append({"type": kind})
         self.settles()
 
     def receives(self) -> None:
-        """Take one message from the kernel."""
+        """Process one message from the kernel."""
         if not self._arriving:
             return
         content, buffers = self._arriving.popleft()
         message = json.loads(content["data"])
         if message["type"] == "binary":
-            # Whatever was loading is lost.
+            # A frame that is still being decoded is lost.
             self._loading = bytes(buffers[0])
             self.frames.append(self._loading)
             self._waits = False
@@ -78,13 +78,13 @@ class Page:
             self._answers.append({"type": "refresh"})
 
     def answers(self) -> None:
-        """Send one message to the kernel; a page that can has shown the frame soon after."""
+        """Send one message to the kernel."""
         if self._answers:
             message = self._answers.popleft()
             self.canvas._handle_message(self.canvas, message, [])
 
     def loads(self) -> None:
-        """Finish decoding: paint the frame over what is there."""
+        """Finish decoding a frame and paint it over the screen."""
         if self._loading is None or self.screen is None:
             return
         with Image.open(io.BytesIO(self._loading)) as picture:
@@ -95,18 +95,18 @@ class Page:
         self.screen = np.where(solid[..., np.newaxis], frame[..., :3], self.screen)
 
     def waits(self) -> None:
-        """Let the time pass in which a page that still answers has decoded a frame."""
+        """Finish decoding, and advance the clock beyond the time that the kernel allows for it."""
         self.loads()
         self.now += 2 * SETTLED_SECONDS
 
     def converses(self) -> None:
-        """Take and send every message, and decode nothing meanwhile."""
+        """Process and send all messages without decoding a frame."""
         while self._arriving or self._answers:
             self.receives()
             self.answers()
 
     def settles(self) -> None:
-        """Do everything that is left to do."""
+        """Process and send all messages, then decode the last frame."""
         self.converses()
         self.loads()
 
@@ -116,7 +116,7 @@ class Page:
 
 
 class Shown:
-    """A figure on a page."""
+    """A figure on a live canvas that the stub page shows."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.canvas = live_canvas(new_figure())
@@ -131,12 +131,12 @@ class Shown:
         self.view.show(picture, self.made.image if image is None else image, 4)
 
     def hover(self, row: int) -> None:
-        """Point at a unit: its marks are painted when the page is ready for them."""
+        """Mark a unit as hovering does; row 0 removes the marks."""
         seen = (4 * row, 8, 4 * row + 9, 20)
         self.view.mark(Marks((row, 3), seen) if row else Marks())
 
     def gesture(self, kind: str) -> None:
-        """Zoom in, as a drag does: more than one call for a redraw in one message."""
+        """Zoom in as a drag does, with more than one request for a redraw in one message."""
         canvas, view = self.canvas, self.view
         original = canvas.handle_event
 
@@ -165,16 +165,16 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
     made.close()
 
 
-def test_nothing_is_sent_before_there_is_a_page(shown: Shown) -> None:
+def test_no_frame_is_sent_before_a_page_opens(shown: Shown) -> None:
     shown.step(1)
     assert not any("binary" in content["data"] for content, _ in shown.page._arriving)
     shown.page.opens()
     np.testing.assert_array_equal(shown.page.screen, shown.page.truth())
 
 
-def test_a_step_is_one_frame_a_fraction_of_a_whole_one(shown: Shown) -> None:
+def test_a_step_sends_one_partial_frame(shown: Shown) -> None:
     page = shown.page
-    # A photograph is harder to pack than the pattern of other tests.
+    # Random pixels compress as badly as a photograph, unlike the pattern of other tests.
     photograph = np.random.default_rng(3).integers(0, 256, MADE.image.shape, np.uint8)
     shown.step(0, photograph)
     page.opens()
@@ -183,7 +183,7 @@ def test_a_step_is_one_frame_a_fraction_of_a_whole_one(shown: Shown) -> None:
     shown.step(1, photograph)
     page.settles()
     (part,) = page.frames
-    # A page that is opened now is sent the same picture whole.
+    # A page that opens now receives the same picture as a whole frame.
     page.opens()
     page.settles()
     assert len(part) < len(page.frames[-1])
@@ -193,12 +193,12 @@ def test_a_step_is_one_frame_a_fraction_of_a_whole_one(shown: Shown) -> None:
     np.testing.assert_array_equal(page.screen, page.truth())
 
 
-def test_a_gesture_is_drawn_once_and_without_asking_a_page_that_is_ready(shown: Shown) -> None:
+def test_a_gesture_is_drawn_once_without_asking_a_ready_page(shown: Shown) -> None:
     page = shown.page
     page.opens()
     page.frames.clear()
     shown.gesture("zoom")
-    # It has been sent, though the page has not been asked again.
+    # The frame has been sent without another request to the page.
     assert sum("binary" in content["data"] for content, _ in page._arriving) == 1
     page.settles()
     assert len(page.frames) == 1
@@ -212,7 +212,7 @@ def test_a_long_drag_draws_as_often_as_the_page_keeps_up(shown: Shown) -> None:
     for _ in range(5):
         shown.gesture("pan")
     page.settles()
-    # The first at once, and one for the other four when the page has had that.
+    # The first is sent at once, and one frame for the other four when the page has answered.
     assert len(page.frames) == 2
     np.testing.assert_array_equal(page.screen, page.truth())
 
@@ -240,7 +240,7 @@ def test_a_page_that_answers_before_it_has_decoded_a_picture_does_not_lose_it(sh
     np.testing.assert_array_equal(page.screen, page.truth())
 
 
-def test_an_answer_to_an_older_question_does_not_vouch_for_a_newer_picture(shown: Shown) -> None:
+def test_an_answer_to_an_older_frame_does_not_confirm_a_newer_one(shown: Shown) -> None:
     page = shown.page
     page.opens()
     page.waits()
@@ -282,7 +282,7 @@ def test_a_message_that_comes_after_closing_does_nothing(shown: Shown) -> None:
     shown.canvas.draw()
 
 
-# What waits for the page --------------------------------------------------------------------------
+# Paints that wait for the page --------------------------------------------------------------------
 
 
 def test_hovering_paints_as_often_as_the_page_keeps_up_and_the_last_place(shown: Shown) -> None:
@@ -292,7 +292,7 @@ def test_hovering_paints_as_often_as_the_page_keeps_up_and_the_last_place(shown:
     for row in (1, 2, 3, 4, 5):
         shown.hover(row)
     page.settles()
-    # The first at once, and the last when the page has had that.
+    # The first is painted at once, and the last when the page has answered.
     assert len(page.frames) == 2
     np.testing.assert_array_equal(page.screen, page.truth())
     painted = page.truth().copy()
@@ -300,7 +300,7 @@ def test_hovering_paints_as_often_as_the_page_keeps_up_and_the_last_place(shown:
     np.testing.assert_array_equal(painted, page.truth())
 
 
-def test_hovering_draws_nothing_whole(shown: Shown) -> None:
+def test_hovering_does_not_redraw_the_figure(shown: Shown) -> None:
     drawings: list[object] = []
     shown.page.opens()
     shown.canvas.mpl_connect("draw_event", drawings.append)
@@ -313,10 +313,10 @@ def test_hovering_draws_nothing_whole(shown: Shown) -> None:
     assert drawings == []
 
 
-def test_of_paints_that_wait_the_last_one_is_done_once(shown: Shown) -> None:
+def test_only_the_last_waiting_paint_is_done(shown: Shown) -> None:
     canvas, page = shown.canvas, shown.page
     page.opens()
-    canvas.draw()  # a frame is under way: the page is not ready
+    canvas.draw()  # the page has not answered this frame, so it is not ready
     painted: list[int] = []
     for number in range(4):
         canvas.paint_idle(partial(painted.append, number))
@@ -324,12 +324,12 @@ def test_of_paints_that_wait_the_last_one_is_done_once(shown: Shown) -> None:
     page.settles()
     page.settles()
     assert painted == [3]
-    # A page that is ready gets it at once.
+    # A paint for a ready page is done at once.
     canvas.paint_idle(lambda: painted.append(9))
     assert painted == [3, 9]
 
 
-def test_a_drawing_that_waits_is_not_lost_to_a_later_paint(shown: Shown) -> None:
+def test_a_waiting_redraw_is_not_lost_to_a_later_paint(shown: Shown) -> None:
     canvas, page = shown.canvas, shown.page
     page.opens()
     canvas.draw()
@@ -343,7 +343,7 @@ def test_a_drawing_that_waits_is_not_lost_to_a_later_paint(shown: Shown) -> None
     assert (page.screen == (255, 0, 255)).all(axis=-1).sum() > 100
 
 
-def test_a_drawing_takes_the_place_of_a_paint_that_waits(shown: Shown) -> None:
+def test_a_redraw_replaces_a_waiting_paint(shown: Shown) -> None:
     canvas, page = shown.canvas, shown.page
     page.opens()
     canvas.draw()
@@ -375,8 +375,8 @@ def test_a_hover_between_a_whole_frame_and_a_step_is_not_lost(shown: Shown) -> N
     page.opens()
     page.waits()
     shown.hover(2)
-    page.converses()  # the frame has come, and is not decoded
-    shown.step(1)  # the right side alone has changed since
+    page.converses()  # the frame has arrived, but is not decoded
+    shown.step(1)  # only the right side has changed since that frame
     page.settles()
     np.testing.assert_array_equal(page.screen, page.truth())
 
@@ -399,7 +399,7 @@ ACTIONS = st.lists(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(actions=ACTIONS)
-def test_whatever_is_lost_the_last_picture_is_right(
+def test_the_last_picture_is_right_whatever_frames_are_lost(
     monkeypatch: pytest.MonkeyPatch, actions: list[tuple[str, Any]]
 ) -> None:
     shown = Shown(monkeypatch)
@@ -423,7 +423,7 @@ def test_whatever_is_lost_the_last_picture_is_right(
         shown.page.settles()
         screen = shown.page.screen
         np.testing.assert_array_equal(screen, shown.page.truth())
-        # Which is the figure as it would be drawn now: no paint was lost on its way either.
+        # A complete redraw gives the same pixels, so no paint was lost in the kernel either.
         shown.canvas.draw()
         np.testing.assert_array_equal(screen, shown.page.truth())
     finally:

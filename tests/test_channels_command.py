@@ -1,4 +1,4 @@
-"""`vgg-widget channels`: what it writes, keeps and says."""
+"""Tests of `vgg-widget channels`: its files, its cache and its output."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NETWORK = ["--layer", LAYER, "--weights", "random", "--steps", "3"]
 
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder, and a cache of its own."""
+    """Return the working folder, in which the cache is placed as well."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(kept, "folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(channels, "folder", lambda: tmp_path / "cache")
@@ -44,7 +44,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The channels that are computed together, as often as they are."""
+    """Return a list that collects the channels of each joint computation."""
     asked: list[tuple[int, ...]] = []
     real: Callable[..., None] = ChannelMaking.__init__
 
@@ -57,7 +57,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def made(*numbers: int, **how: Any) -> tuple[SyntheticImage, ...]:
-    """What `visualize_channel` makes of these channels."""
+    """Return the images that `visualize_channel` makes of these channels."""
     asked = {"steps": 3, "progress": False, **how}
     found = visualize_channel(FeatureExtractor("random"), LAYER, numbers, **asked)
     assert isinstance(found, tuple)
@@ -65,7 +65,7 @@ def made(*numbers: int, **how: Any) -> tuple[SyntheticImage, ...]:
 
 
 def assert_shows(path: str, images: tuple[SyntheticImage, ...]) -> None:
-    """Assert that a sheet has these pictures, each pixel a square, from left to right and down."""
+    """Assert that a sheet shows these images, enlarged by whole factors, row by row."""
     with Image.open(path) as opened:
         sheet = np.asarray(opened.convert("RGB"))
     places = []
@@ -85,7 +85,7 @@ def assert_shows(path: str, images: tuple[SyntheticImage, ...]) -> None:
 
 
 def on_page(path: str) -> list[tuple[RGB8, str, str]]:
-    """What a page shows: of each tile its picture, its words and where it leads."""
+    """Return the picture, the text and the link target of each tile of a page."""
     text = Path(path).read_text(encoding="utf-8")
     found = []
     for tile in re.findall(r"<li>.*?</li>", text, re.DOTALL):
@@ -102,7 +102,7 @@ def on_page(path: str) -> list[tuple[RGB8, str, str]]:
 def test_a_sheet_and_a_page_have_what_visualize_channel_makes(
     capsys: pytest.CaptureFixture[str], computed: list[tuple[int, ...]]
 ) -> None:
-    # A name of before the ReLU means the same channels.
+    # "conv1_2" names the layer before its ReLU, which has the same channels.
     asked = ["--layer", "conv1_2", *NETWORK[2:], "--channels", "3,5-7", "60"]
     assert main(["channels", *asked, "-o", "a.png", "--html", "a.html", "--page", "c.html"]) == 0
     assert computed == [(3, 5, 6, 7), (60,)]
@@ -117,7 +117,7 @@ def test_a_sheet_and_a_page_have_what_visualize_channel_makes(
         np.testing.assert_array_equal(pixels, one.image)
         assert words == f"{one.channel} reaches {one.activation:.3g}"
         assert leads == f"c.html#layer={LAYER}&channel={one.channel}"
-    # The same command computes nothing, and nor does what `visualize_channel`'s panel keeps.
+    # The same command again computes nothing, since all of its images are cached.
     del computed[:]
     Path("c.html").touch()
     before = Path("a.png").read_bytes(), Path("a.html").read_bytes()
@@ -135,12 +135,12 @@ def test_steps_size_and_seed_are_those_of_visualize_channel(
     words = ["channels", *NETWORK, "--channels", "9", "--size", "40", "--seed", "2", "-o", "a.png"]
     assert main(words) == 0
     assert main([*words, "--steps", "4"]) == 0
-    # What was kept is of other steps.
+    # The cached image was made with another number of steps, so it is not used.
     assert computed == [(9,), (9,)]
     assert_shows("a.png", made(9, steps=4, size=40, seed=2))
 
 
-def test_an_interrupt_says_how_many_are_kept_and_how_to_go_on(
+def test_an_interrupt_says_how_many_are_cached_and_how_to_continue(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     computed: list[tuple[int, ...]],
@@ -148,13 +148,13 @@ def test_an_interrupt_says_how_many_are_kept_and_how_to_go_on(
     step = ChannelMaking.step
     steps: list[int] = []
 
-    def until_the_fifth(self: ChannelMaking) -> None:
+    def interrupt_the_fifth(self: ChannelMaking) -> None:
         steps.append(1)
         if len(steps) == 5:
             raise KeyboardInterrupt
         step(self)
 
-    monkeypatch.setattr(ChannelMaking, "step", until_the_fifth)
+    monkeypatch.setattr(ChannelMaking, "step", interrupt_the_fifth)
     assert main(["channels", *NETWORK, "--channels", "0-5", "-o", "my sheet.png"]) == 130
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("vgg-widget: interrupted: 4 of 6 channels are cached; continue ")
@@ -174,7 +174,7 @@ def kept_image(number: int) -> SyntheticImage:
 
 @pytest.mark.posix
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_is_made_and_the_same_command_goes_on(
+def test_ctrl_c_keeps_finished_images_and_the_same_command_continues(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(work / "home"))
@@ -189,7 +189,7 @@ def test_ctrl_c_keeps_what_is_made_and_the_same_command_goes_on(
     )
     try:
         ends = time.monotonic() + 120
-        # Drafts have names that begin with a dot.
+        # The names of unfinished files begin with a dot.
         while not list(cache.glob("[!.]*.png")):
             assert process.poll() is None
             assert time.monotonic() < ends
@@ -210,14 +210,14 @@ def test_ctrl_c_keeps_what_is_made_and_the_same_command_goes_on(
     assert main(words) == 0
     assert all(path.stat().st_mtime_ns == before for path, before in written.items())
     assert len(list(cache.iterdir())) == 12
-    # Those of the other process, too.
+    # The sheet also has the images that the other process computed.
     assert_shows("sheet.png", tuple(kept_image(number) for number in range(12)))
     (expected,) = made(0, steps=60)
     difference = kept_image(0).image.astype(int) - expected.image
     assert np.abs(difference).mean() < 1
 
 
-def test_where_nothing_can_be_kept_the_interrupt_says_so(
+def test_an_interrupt_says_when_nothing_can_be_cached(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (work / "cache").write_text("no folder")
@@ -227,14 +227,14 @@ def test_where_nothing_can_be_kept_the_interrupt_says_so(
     step = ChannelMaking.step
     batches: list[int] = []
 
-    def until_the_second(self: ChannelMaking) -> None:
+    def interrupt_the_second(self: ChannelMaking) -> None:
         if self.steps == 0:
             batches.append(1)
         if len(batches) == 2:
             raise KeyboardInterrupt
         step(self)
 
-    monkeypatch.setattr(ChannelMaking, "step", until_the_second)
+    monkeypatch.setattr(ChannelMaking, "step", interrupt_the_second)
     assert main([*words[:-3], "0-4", *words[-2:]]) == 130
     told = capsys.readouterr().err.splitlines()[-1]
     assert (
@@ -265,7 +265,7 @@ def test_the_page_runs_nothing_and_its_links_are_what_was_named(work: Path) -> N
     assert policy is not None
     assert policy[1].startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert "script-src" not in policy[1]
-    # Nothing is asked of the network, but where a person clicks.
+    # The page loads nothing over the network.
     assert not re.findall(r"(?:src|href)=\"(?!data:)", text)
 
 
@@ -295,7 +295,7 @@ def test_the_page_runs_nothing_and_its_links_are_what_was_named(work: Path) -> N
         (["--html", "a.html", "--page", "http://a/#b"], "--page 'http://a/#b' is not a page: "),
     ],
 )
-def test_what_cannot_be_is_told_before_anything_is_computed(
+def test_wrong_arguments_are_refused_before_anything_is_computed(
     words: list[str],
     sentence: str,
     work: Path,
@@ -308,7 +308,7 @@ def test_what_cannot_be_is_told_before_anything_is_computed(
     assert not list(work.iterdir())
 
 
-def test_a_folder_that_is_not_yours_is_told_before_anything_is_computed(
+def test_a_folder_without_permission_is_refused_before_anything_is_computed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(**_: object) -> None:
@@ -325,7 +325,7 @@ def test_a_folder_that_is_not_yours_is_told_before_anything_is_computed(
         )
 
 
-def test_a_channel_without_a_gradient_is_told_of(
+def test_a_channel_without_a_gradient_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dead = replace(made(2)[0], activation=0.0, message="layer 'x' was 0 at every step.")

@@ -1,4 +1,4 @@
-"""What a channel is made of: kernels against the weights, sums against the network's own maps."""
+"""Tests of `circuit`: its kernels against the weights, and its sums against the network's maps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RGB8 = npt.NDArray[np.uint8]
 
 
 def everywhere(maps: Floats) -> Iterator[tuple[int, int]]:
-    """The corners, the middle of two edges and one location inside."""
+    """Yield the corners, the middle of two edges and one location inside of the maps."""
     last_row, last_column = maps.shape[0] - 1, maps.shape[1] - 1
     yield from {
         (0, 0),
@@ -35,7 +35,7 @@ def everywhere(maps: Floats) -> Iterator[tuple[int, int]]:
 
 
 def assert_adds_up(found: Circuit, expected: float, top: float) -> None:
-    """All contributions and the bias are the activation, to the 1e-4th of the map's largest."""
+    """Assert that the contributions and the bias add up to the activation, within 1e-4 of `top`."""
     assert len(found.inputs) == found.count
     contributions = [one.contribution for one in found.inputs]
     assert all(added is not None for added in contributions)
@@ -107,7 +107,7 @@ def test_before_and_after_relu_it_is_the_same_convolution(
     assert found.source == "block2_pool"
 
 
-def test_a_pools_channel_is_made_of_one(
+def test_a_channel_of_a_pool_has_one_input(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     found = circuit(extractor, activations, "features.9", 7, location=(0, 1))
@@ -117,12 +117,14 @@ def test_a_pools_channel_is_made_of_one(
     assert (found.count, found.share, found.top, found.activation) == (1, None, None, None)
 
 
-def test_inputs_by_what_they_add(extractor: FeatureExtractor, activations: Activations) -> None:
+def test_inputs_are_sorted_by_their_contribution(
+    extractor: FeatureExtractor, activations: Activations
+) -> None:
     row, column = 5, 8
     found = circuit(
         extractor, activations, "block2_conv2", 4, 5, location=(row, column), by="contribution"
     )
-    # The middle of the map: no border, so that the sum can be written down.
+    # Away from the border there is no padding, so the sum is easy to write.
     kernel = extractor.model.get_layer("block2_conv2").get_weights()[0][..., 4].astype(float)
     window = activations["block2_conv1"][row - 1 : row + 2, column - 1 : column + 2]
     added = (kernel * window).sum(axis=(0, 1))
@@ -154,7 +156,7 @@ def test_inputs_by_what_they_add(extractor: FeatureExtractor, activations: Activ
         ({"location": np.array([1.5, 2])}, r"location .* is not in layer"),
     ],
 )
-def test_what_cannot_be_asked_is_told(
+def test_wrong_arguments_are_refused(
     extractor: FeatureExtractor, activations: Activations, arguments: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
@@ -177,7 +179,7 @@ def test_activations_of_other_weights_are_refused(
         circuit(by_torch, activations, "block1_conv2", 0)
 
 
-def test_an_extractor_tells_an_unknown_layer(extractor: FeatureExtractor) -> None:
+def test_fan_in_of_an_unknown_layer_raises(extractor: FeatureExtractor) -> None:
     with pytest.raises(KeyError, match="layer 'block1_convl' is not known: did you mean"):
         extractor.fan_in("block1_convl")
 
@@ -186,7 +188,7 @@ def test_an_extractor_tells_an_unknown_layer(extractor: FeatureExtractor) -> Non
 
 
 def brighter(image: RGB8, colour: int, row: int, column: int) -> RGB8:
-    """The picture with ten levels more of one colour at one pixel."""
+    """Return a copy of the image in which one colour of one pixel is larger by 10."""
     other = image.copy()
     assert other[row, column, colour] <= 245
     other[row, column, colour] += 10
@@ -195,7 +197,7 @@ def brighter(image: RGB8, colour: int, row: int, column: int) -> RGB8:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("weights", ["caffe", "torch"])
-def test_red_green_and_blue_are_rightly_named(
+def test_red_green_and_blue_are_named_correctly(
     extractor: FeatureExtractor, by_torch: FeatureExtractor, photo: RGB8, weights: str
 ) -> None:
     network = extractor if weights == "caffe" else by_torch
@@ -206,9 +208,9 @@ def test_red_green_and_blue_are_rightly_named(
     assert sorted(one.name for one in found.inputs) == ["blue", "green", "red"]
     for number, (name, deviation) in enumerate([("red", 0.229), ("green", 0.224), ("blue", 0.225)]):
         (one,) = (one for one in found.inputs if one.name == name)
-        # Keras's file numbers them blue, green, red; torchvision's red, green, blue.
+        # Keras's weights read blue, green, red; torchvision's weights read red, green, blue.
         assert one.channel == (2 - number if weights == "caffe" else number)
-        # What the network itself makes of a pixel with more of that colour.
+        # Measure how the network responds to a pixel with more of that colour.
         other = network(brighter(photo, number, row, column))
         grown = other["features.0"][row, column, channel]
         grown -= activations["features.0"][row, column, channel]
@@ -218,7 +220,7 @@ def test_red_green_and_blue_are_rightly_named(
     assert len({one.channel for one in found.inputs}) == 3
 
 
-def test_inputs_of_a_preprocessing_of_ones_own(keras: Any, photo: RGB8) -> None:
+def test_inputs_of_a_custom_preprocessing(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 3, name="c")])
     made = {
@@ -247,7 +249,7 @@ def test_inputs_of_a_preprocessing_of_ones_own(keras: Any, photo: RGB8) -> None:
     assert_adds_up(found, activations["c"][25, 3, 1], float(np.abs(activations["c"]).max()))
 
 
-# VGG19 with torchvision's -------------------------------------------------------------------------
+# VGG19 with torchvision's preprocessing -----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +304,7 @@ def test_each_contribution_is_pytorchs_convolution_of_one_map(
         assert_adds_up(found, before, float(top))
 
 
-# Models of one's own ------------------------------------------------------------------------------
+# Custom models ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +326,7 @@ def with_biases(model: Any) -> Any:
 
 
 LAYERS: dict[str, tuple[str, dict[str, Any], int]] = {
-    # Class, arguments, inputs of a channel.
+    # Class, arguments, and number of inputs of a channel.
     "plain": ("Conv2D", {"filters": 4, "kernel_size": 3}, 6),
     "same": ("Conv2D", {"filters": 4, "kernel_size": (3, 5), "padding": "same"}, 6),
     "strided": ("Conv2D", {"filters": 4, "kernel_size": 4, "padding": "same", "strides": 2}, 6),
@@ -430,7 +432,7 @@ def test_channels_first(keras: Any, photo: RGB8) -> None:
     assert {one.channel: one.name for one in found.inputs} == {0: "blue", 1: "green", 2: "red"}
 
 
-def test_the_layer_before_is_that_of_the_graph(keras: Any, photo: RGB8) -> None:
+def test_the_source_is_the_previous_layer_of_the_graph(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     inner = keras.Input((None, None, 4))
     nested = layers.BatchNormalization(name="bn")(layers.Conv2D(4, 3, name="conv")(inner))
@@ -478,11 +480,11 @@ def test_the_layer_before_is_that_of_the_graph(keras: Any, photo: RGB8) -> None:
         circuit(extractor, activations, "ln", 0)
 
 
-def test_what_has_no_kernel_to_show_is_told(keras: Any, photo: RGB8) -> None:
+def test_layers_without_kernels_are_refused(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
 
     class Standardised(layers.Conv2D):  # type: ignore[misc, name-defined]
-        """A convolution with other weights than it holds."""
+        """A convolution whose output is not explained by its weights alone."""
 
         def call(self, inputs: Any) -> Any:
             return keras.ops.tanh(super().call(inputs))
@@ -508,7 +510,7 @@ def test_what_has_no_kernel_to_show_is_told(keras: Any, photo: RGB8) -> None:
     assert circuit(extractor, activations, "last", 0).source == "wide"
 
 
-def test_weights_are_read_as_they_are_now(keras: Any, photo: RGB8) -> None:
+def test_the_current_weights_are_read(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(1, 3, name="c")])
     extractor = FeatureExtractor(model=model, size=None)
@@ -546,7 +548,7 @@ def test_weights_are_red_white_and_blue() -> None:
     red, green, blue = np.moveaxis(kernel_picture(kernel, 2.0)[..., :3].astype(int), -1, 0)
     assert (red[:, 0] > blue[:, 0] + 50).all()
     assert (blue[:, 1] > red[:, 1] + 50).all()
-    # Paler the nearer to 0, which is white.
+    # Colours are paler the nearer they are to 0, which is white.
     assert green[0, 0] < green[1, 0] < green[1, 2] > green[1, 1] > green[0, 1]
     assert min(red[0, 2], green[0, 2], blue[0, 2]) > 240
     # One range for all cards: the same weight has the same colour, whatever else a kernel holds.

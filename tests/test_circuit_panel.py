@@ -1,4 +1,4 @@
-"""The circuit panel without a browser: what it shows, and what its buttons ask of the explorer."""
+"""Tests of the circuit panel without a browser: its cards, its buttons and its table of sums."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def at(scene: Scene, **changes: Any) -> Scene:
     return replace(scene, settings=replace(scene.settings, **changes))
 
 
-def on_show(panel: CircuitPanel) -> list[InputCard]:
+def visible_cards(panel: CircuitPanel) -> list[InputCard]:
     return [card for card in panel.cards if card.widget.layout.display != "none"]
 
 
@@ -57,12 +57,12 @@ def picture(widget: Any) -> npt.NDArray[np.uint8]:
 def test_a_card_for_each_of_the_largest_kernels(
     panel: CircuitPanel, scene: Scene, extractor: FeatureExtractor, activations: Activations
 ) -> None:
-    assert not on_show(panel)
+    assert not visible_cards(panel)
     show(panel, scene)
     kernel = extractor.model.get_layer("block2_conv1").get_weights()[0][..., 10]
     squares = np.square(kernel).sum(axis=(0, 1))
     order = np.argsort(-squares)[:6]
-    cards = on_show(panel)
+    cards = visible_cards(panel)
     assert [card.button.description for card in cards] == [f"channel {n}" for n in order]
     words = panel.heading.value
     assert "block2_conv1 channel 10 reads all 64 channels of block1_pool" in words
@@ -73,7 +73,7 @@ def test_a_card_for_each_of_the_largest_kernels(
         assert f"norm {squares[number] ** 0.5:.2g} · {share:.0%}" in card.numbers.value
         assert f"channel {number} of block1_pool" in card.map.tooltip
         assert f"kernel 3 × 3 from channel {number}" in card.kernel.tooltip
-        # ipywidgets' page asks for the length of a description before it sets a tooltip.
+        # ipywidgets' front end reads the length of the description before it sets a tooltip.
         assert card.map.get_state()["description"] == card.kernel.get_state()["description"] == ""
         # Each cell of the kernel is a square of one colour: red above 0, blue below.
         cells = picture(card.kernel)
@@ -91,7 +91,7 @@ def test_a_card_for_each_of_the_largest_kernels(
         np.testing.assert_array_equal(shown[::times, ::times], expected)
 
 
-def test_its_maps_have_the_colormap_and_scale_of_the_explorer(
+def test_maps_have_the_colormap_and_scale_of_the_explorer(
     panel: CircuitPanel, scene: Scene, activations: Activations
 ) -> None:
     show(panel, at(scene, cmap="magma", scale="channel"))
@@ -111,13 +111,13 @@ def test_its_maps_have_the_colormap_and_scale_of_the_explorer(
 @pytest.mark.parametrize(
     ("changes", "cmap"),
     [
-        # What is read is after a ReLU and has no middle, whatever the explorer shows.
+        # The inputs are values after a ReLU: a diverging colormap for values before it is replaced.
         ({"before_relu": True, "cmap": "coolwarm"}, "magma"),
         ({"before_relu": False, "cmap": "coolwarm"}, "coolwarm"),
         ({"before_relu": True, "cmap": "plasma"}, "plasma"),
     ],
 )
-def test_its_maps_have_the_percentile_and_gamma_and_a_colormap_that_fits(
+def test_maps_have_the_percentile_and_gamma_of_the_explorer_and_a_fitting_colormap(
     panel: CircuitPanel, scene: Scene, activations: Activations, changes: Any, cmap: str
 ) -> None:
     show(panel, at(scene, scale="layer", percentile=90.0, gamma=0.5, **changes))
@@ -128,11 +128,11 @@ def test_its_maps_have_the_percentile_and_gamma_and_a_colormap_that_fits(
     expected = np.rint(255 * mpl.colormaps[cmap](unit)[..., :3])
     shown = picture(panel.cards[0].map)
     times = shown.shape[0] // expected.shape[0]
-    # A rounding may take the entry of the colormap beside it.
+    # Rounding may select the neighbouring entry of the colormap.
     assert np.abs(shown[::times, ::times] - expected).max() <= 6
 
 
-def test_a_button_walks_down_and_another_one_back(
+def test_buttons_lead_to_an_input_and_back(
     panel: CircuitPanel, host: StandIn, scene: Scene, activations: Activations
 ) -> None:
     show(panel, scene)
@@ -142,14 +142,14 @@ def test_a_button_walks_down_and_another_one_back(
     assert host.asked == [("block1_pool", one.channel) for one in found.inputs]
     host.asked.clear()
     show(panel, at(scene, layer="block1_pool", channel=3))
-    (card,) = on_show(panel)
+    (card,) = visible_cards(panel)
     card.button.click()
     panel.back.click()
     assert host.asked == [("block1_conv2", 3), "back"]
     show(panel, scene)
-    # A button that is disabled under the focus takes the keyboard with it.
+    # Disabling a button that has the focus would lose the keyboard focus.
     assert not panel.back.disabled
-    assert len(on_show(panel)) == 6
+    assert len(visible_cards(panel)) == 6
 
 
 def test_a_pool_has_one_input_and_no_kernel(panel: CircuitPanel, scene: Scene) -> None:
@@ -158,22 +158,22 @@ def test_a_pool_has_one_input_and_no_kernel(panel: CircuitPanel, scene: Scene) -
         "block1_pool channel 3 is computed from channel 3 of block1_conv2 alone, without a kernel."
     )
     assert words in panel.heading.value
-    (card,) = on_show(panel)
+    (card,) = visible_cards(panel)
     assert card.kernel.layout.display == "none"
     assert card.numbers.value == ""
     show(panel, scene)
     assert card.kernel.layout.display != "none"
 
 
-def test_under_the_first_layer_is_the_picture(
+def test_the_first_layer_reads_the_colours_of_the_picture(
     panel: CircuitPanel, host: StandIn, scene: Scene
 ) -> None:
     show(panel, at(scene, layer="features.0", channel=3))
     assert "features.0 channel 3 reads the 3 channels of the picture" in panel.heading.value
-    cards = on_show(panel)
+    cards = visible_cards(panel)
     assert sorted(card.button.description for card in cards) == ["blue", "green", "red"]
     for card in cards:
-        # There is nothing further down.
+        # There is no layer below, so the buttons do nothing.
         assert not card.button.disabled
         card.button.click()
     assert host.asked == []
@@ -202,7 +202,7 @@ def test_in_modes_of_several_channels_it_says_so(panel: CircuitPanel, scene: Sce
     assert "Mode" not in panel.heading.value
 
 
-def test_a_layer_without_kernels_is_told_and_loses_nothing(
+def test_a_layer_without_kernels_is_reported_and_the_panel_still_works(
     panel: CircuitPanel, scene: Scene, photo: npt.NDArray[np.uint8]
 ) -> None:
     import keras
@@ -215,13 +215,13 @@ def test_a_layer_without_kernels_is_told_and_loses_nothing(
     show(panel, scene)
     rendering = render(activations, "norm")
     show(panel, Scene(DisplaySettings("norm", 0), activations, rendering, extractor))
-    assert not on_show(panel)
+    assert not visible_cards(panel)
     assert "layer &#x27;norm&#x27; (LayerNormalization) has no kernels" in panel.heading.value
-    # A person's own names are no markup.
+    # Names of the user's layers are escaped.
     assert "a&gt;b" in panel.heading.value
     assert "a>b" not in panel.heading.value
     show(panel, Scene(DisplaySettings("a>b", 1), activations, rendering, extractor))
-    assert len(on_show(panel)) == 3
+    assert len(visible_cards(panel)) == 3
     assert "a>b" not in panel.heading.value
 
 
@@ -240,7 +240,7 @@ def test_showing_the_same_again_sends_nothing(panel: CircuitPanel, scene: Scene)
 
 
 def lines_of(markup: str) -> list[tuple[str, list[list[float]], float]]:
-    """Return each line of the table: its words, the numbers of each small table, what it adds."""
+    """Return each line of the table: its text, the numbers of its small tables, and its sum."""
     found = []
     for row in re.findall(r"<tr[^>]*><th scope=\"row\".*?vgg-adds\">[^<]*</td></tr>", markup):
         words = re.search(r"<th[^>]*>([^<]*)</th>", row)
@@ -254,7 +254,7 @@ def lines_of(markup: str) -> list[tuple[str, list[list[float]], float]]:
     return found
 
 
-def test_a_location_shows_the_sum_that_its_value_is(
+def test_a_location_shows_the_sum_that_gives_its_value(
     panel: CircuitPanel, scene: Scene, extractor: FeatureExtractor, activations: Activations
 ) -> None:
     show(panel, scene)
@@ -310,6 +310,6 @@ def test_before_the_relu_the_sum_is_the_value_itself(panel: CircuitPanel, scene:
     assert "after the ReLU" not in words
 
 
-def test_a_pool_is_no_sum(panel: CircuitPanel, scene: Scene) -> None:
+def test_a_pool_shows_no_sum(panel: CircuitPanel, scene: Scene) -> None:
     show(panel, at(scene, layer="block2_pool", location=(1, 1)))
     assert not panel.sum.value

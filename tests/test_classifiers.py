@@ -1,4 +1,4 @@
-"""Who has a classifier: files that hold one, ImageNet's from the server, and who has none."""
+"""Tests of classifiers: read from files, downloaded for ImageNet's weights, or missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-# Files of one's own -----------------------------------------------------------------------------
+# Weights of other sources -----------------------------------------------------------------------
 
 
 def state_of_vgg19() -> dict[str, Any]:
@@ -55,7 +55,7 @@ def test_weights_without_a_classifier_are_refused(
     assert words in str(caught.value)
 
 
-def test_a_model_of_ones_own_is_refused() -> None:
+def test_a_custom_model_is_refused() -> None:
     import keras
 
     model = keras.Sequential(
@@ -67,7 +67,7 @@ def test_a_model_of_ones_own_is_refused() -> None:
 
 
 def dense_model(*, trained: bool = False, nested: bool = False) -> Any:
-    """The dense layers alone, as Keras's VGG19 names them."""
+    """Return a model of dense layers only, with their names in Keras's VGG19."""
     import keras
 
     sizes = zip(CLASSIFIER_NAMES, (*HIDDEN, 5), strict=True)
@@ -130,7 +130,7 @@ def test_torchvision_files_give_the_dense_layers(
         np.testing.assert_array_equal(bias, state[f"{module}.bias"].float().numpy())
 
 
-def test_a_tensor_without_numbers_is_named(home: Path) -> None:
+def test_a_tensor_without_usable_numbers_is_named(home: Path) -> None:
     path = home / "mine.pth"
     state = {
         "classifier.0.weight": torch.empty((24, 25088), device="meta"),
@@ -151,7 +151,7 @@ def test_a_tensor_without_numbers_is_named(home: Path) -> None:
 
 
 def declared(path: Path, **changes: tuple[int, ...] | None) -> Path:
-    """A Keras file of a small classifier; the numbers are declared only."""
+    """Write a Keras file of a small classifier that declares shapes but stores no numbers."""
     shapes = {"fc1": (25088, 24), "fc2": (24, 16), "predictions": (16, 5), **changes}
     with h5py.File(path, "w") as file:
         for name, shape in shapes.items():
@@ -197,7 +197,7 @@ def test_a_classifier_that_does_not_fit_is_named(
     assert read_classifier(declared(home / "good.h5")).classes == 5
 
 
-def test_a_file_of_feature_maps_alone_says_what_is_missing(expected: Arrays, home: Path) -> None:
+def test_the_missing_classifier_of_a_file_is_reported(expected: Arrays, home: Path) -> None:
     path = home / "features.safetensors"
     safetensors.torch.save_file(state_of_vgg19(), path)
     with pytest.raises(WeightsError, match=r"'classifier\.0' \(fc1\) is missing \(there is no "):
@@ -216,7 +216,7 @@ def test_a_file_of_feature_maps_alone_says_what_is_missing(expected: Arrays, hom
 
 @pytest.fixture
 def imagenet_extractor(extractor: FeatureExtractor) -> FeatureExtractor:
-    """An extractor that says that its weights are ImageNet's, which no test can have."""
+    """Return an extractor whose random weights claim to be ImageNet's, which tests do not have."""
     claimed = extractor.at_size(224)
     claimed._weights = replace(extractor.weights, source="imagenet", label="ImageNet weights")
     return claimed
@@ -224,7 +224,7 @@ def imagenet_extractor(extractor: FeatureExtractor) -> FeatureExtractor:
 
 @pytest.fixture
 def published(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """A server with a small classifier and a list of names that pass for the published ones."""
+    """Yield a server whose small classifier and list of names pass as the published files."""
     path = home / "top.h5"
     with h5py.File(path, "w") as file:
         for name, (kernel, bias) in zip(("fc1", "fc2", "predictions"), dense(1000), strict=True):
@@ -262,7 +262,7 @@ def test_the_constants_are_those_of_keras(monkeypatch: pytest.MonkeyPatch) -> No
     assert imagenet.IMAGENET_TOP["vgg19"].size == 574_710_816
 
 
-def test_the_download_is_said_before_and_happens_once(
+def test_the_download_is_announced_and_happens_once(
     published: Mirror,
     imagenet_extractor: FeatureExtractor,
     monkeypatch: pytest.MonkeyPatch,
@@ -270,7 +270,7 @@ def test_the_download_is_said_before_and_happens_once(
 ) -> None:
     told: list[str] = []
     published.midway = lambda: told.append(capsys.readouterr().out)
-    # Whole files of the right hash are right; that of the published size is what is announced.
+    # The announced size is the published one; the file itself is checked by its hash only.
     small, large = (
         imagenet.IMAGENET_TOP["vgg19"],
         replace(imagenet.IMAGENET_TOP["vgg19"], size=574_710_816),
@@ -292,7 +292,7 @@ def test_the_download_is_said_before_and_happens_once(
     monkeypatch.setitem(imagenet.IMAGENET_TOP, "vgg19", small)
     monkeypatch.setattr(predictions, "_kept", {})
     capsys.readouterr()
-    again = predictor_for(imagenet_extractor)  # From the cache, of which nothing is said.
+    again = predictor_for(imagenet_extractor)  # Reading from the cache prints nothing.
     assert capsys.readouterr() == ("", "")
     assert len(published.requests) == 2
     assert again.classes == 1000
@@ -305,7 +305,7 @@ FAILURES = {"missing": "the server answered 404", "wrong": "its hash differs", "
 
 @pytest.mark.parametrize("behaviour", FAILURES)
 @pytest.mark.parametrize("file", ["IMAGENET_NAMES", "IMAGENET_TOP"])
-def test_what_cannot_be_fetched_is_said_and_leaves_nothing(
+def test_a_failed_download_is_reported_and_leaves_no_file(
     file: str, behaviour: str, published: Mirror, imagenet_extractor: FeatureExtractor
 ) -> None:
     if file == "IMAGENET_TOP":

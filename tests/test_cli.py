@@ -1,4 +1,4 @@
-"""The command line: what it writes, says and returns."""
+"""Tests of the command line: its files, its output and its exit status."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_render_writes_the_picture_that_was_asked_for(
     assert greys <= {tuple(colour) for colour in drawn.reshape(-1, 3)}
 
 
-def test_by_itself_it_draws_what_the_explorer_shows_first(picture: Path, tmp_path: Path) -> None:
+def test_by_default_render_draws_what_the_explorer_shows_first(
+    picture: Path, tmp_path: Path
+) -> None:
     with closing(LayerExplorer(picture, weights="random", size=64)) as explorer:
         first = explorer.layer, explorer.channel
     assert first == ("block3_conv1", explorer.channel)
@@ -75,7 +77,7 @@ def test_by_itself_it_draws_what_the_explorer_shows_first(picture: Path, tmp_pat
     assert drawn[0] == drawn[1] == drawn[2] != drawn[3]
 
 
-def test_one_channel_is_named_either_way_and_several_are_refused(
+def test_channel_and_channels_both_choose_one_channel_and_several_are_refused(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "out.png"
@@ -90,7 +92,7 @@ def test_one_channel_is_named_either_way_and_several_are_refused(
     assert "channels has 2 numbers, but mode 'channel' shows one" in capsys.readouterr().err
 
 
-def test_a_grid_can_be_sorted_and_leave_out_what_is_dead(
+def test_a_grid_can_be_sorted_and_leave_out_dead_channels(
     picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = FeatureExtractor("random", size=32)
@@ -110,7 +112,7 @@ def test_a_grid_can_be_sorted_and_leave_out_what_is_dead(
     assert len(set(drawn)) == 3
 
 
-def test_an_order_that_a_command_cannot_give_is_refused_with_those_there_are(
+def test_an_order_that_the_command_does_not_offer_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -133,7 +135,7 @@ def test_all_layers_writes_one_picture_a_layer(picture: Path, tmp_path: Path) ->
     for path in folder.iterdir():
         with Image.open(path) as image:
             sizes.add(image.size)
-    # Of one picture, whatever the layer; its height follows the picture's shape.
+    # All layers have pictures of one size, whose height follows the shape of the image.
     ((width, height),) = sizes
     with Image.open(picture) as image:
         shape = image.height / image.width
@@ -173,7 +175,7 @@ def test_all_layers_writes_one_picture_a_layer(picture: Path, tmp_path: Path) ->
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(
+def test_an_error_is_one_line_and_leaves_no_files(
     words: list[str],
     advice: str,
     tmp_path: Path,
@@ -188,7 +190,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_says_where_they_belong(
+def test_weights_says_where_files_belong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -214,7 +216,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
-    """A server whose payload passes for the ImageNet file, and an empty cache."""
+    """Yield a server whose payload passes as the ImageNet file, and use an empty cache."""
     with Mirror() as server:
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
         monkeypatch.setenv(ADDRESS_VARIABLE, server.url)
@@ -225,7 +227,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
         yield server
 
 
-def test_weights_lists_checks_and_fetches(
+def test_weights_lists_checks_and_downloads(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = imagenet.IMAGENET["vgg19"].locations()
@@ -260,7 +262,7 @@ def test_weights_lists_checks_and_fetches(
     assert main(["weights", "--download"]) == 0
     assert first.read_bytes() == mirror.payload
 
-    # A wrong address does not hide what is here.
+    # A wrong address does not hide the cached files.
     monkeypatch.setenv(ADDRESS_VARIABLE, "ftp://lab.example/")
     capsys.readouterr()
     assert main(["weights"]) == 0
@@ -269,7 +271,7 @@ def test_weights_lists_checks_and_fetches(
     assert ADDRESS_VARIABLE in output
 
 
-def test_weights_fetches_the_classifier_only_when_asked(
+def test_weights_downloads_the_classifier_only_on_request(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small, large = (
@@ -300,7 +302,7 @@ def test_weights_fetches_the_classifier_only_when_asked(
     assert [path.rpartition("/")[2] for path in mirror.requests] == asked
 
 
-def test_weights_says_what_a_folder_in_the_files_place_is(
+def test_weights_reports_a_folder_in_place_of_the_file(
     mirror: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, _ = imagenet.IMAGENET["vgg19"].locations()
@@ -311,7 +313,7 @@ def test_weights_says_what_a_folder_in_the_files_place_is(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".safetensors", ".weights.h5"])
-def test_weights_exports_what_it_is_asked_for(
+def test_weights_exports_the_chosen_weights(
     suffix: str, scratch: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = scratch / f"random{suffix}"
@@ -329,7 +331,7 @@ def test_weights_exports_what_it_is_asked_for(
             np.testing.assert_array_equal(read, array)
 
 
-def test_weights_exports_imagenets_unless_told(
+def test_weights_exports_imagenets_by_default(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mirror.behaviour = "missing"
@@ -350,7 +352,7 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> 
     assert trained.outputs[0].data["image/png"] != cell.outputs[0].data["image/png"]
     data = cell.outputs[0].data["image/png"]
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
-    # Input and map have two fifths of the width each, and the picture is a third higher than wide.
+    # Input and map each take two fifths of the width, and the image is a third taller than wide.
     assert shown.width == 770
     assert 770 * 0.4 * 4 / 3 < shown.height < 550
     assert len(shown.convert("RGB").getcolors(1 << 20) or []) > 100
@@ -389,7 +391,7 @@ def test_the_demo_serves_its_notebook_and_stops_at_ctrl_c(picture: Path, tmp_pat
             assert b"image/png" in answer.read()
     finally:
         demo.send_signal(signal.SIGINT)
-        # An impatient second one does not leave the server behind.
+        # A second Ctrl-C must not leave the server running.
         demo.send_signal(signal.SIGINT)
         rest, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, "".join(told) + rest

@@ -1,4 +1,4 @@
-"""What stands beside the map or below it: the colorbar, and the list of winners."""
+"""Tests of the colorbar and the legend, which are drawn beside or below the map."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_colorbar_has_three_to_five_ticks_where_their_colours_are(
     assert rendering.colormap is not None
     assert rendering.vmax is not None
     for place, value in numbers.items():
-        # What stands beside a tick is the colour that the picture has for its value.
+        # At each tick, the colorbar has the colour that the picture has for the tick's value.
         x, y = bar.transData.transform((place, 0.5) if width < 5 else (0.5, place))
         inside = (
             np.clip(x, *np.add(bar.bbox.intervalx, (2, -2))),
@@ -83,7 +83,7 @@ def test_a_colorbar_has_three_to_five_ticks_where_their_colours_are(
         (0, 1234, [0, 500, 1000]),
         (0, 2e-5, [0, 1e-5, 2e-5]),
         (-6, 6, [-5, 0, 5]),
-        # As a mode of one's own may have it.
+        # Narrow ranges far from 0, which a custom mode may have.
         (100, 100.5, [100, 100.2, 100.4]),
         (1000, 1000.4, [1000, 1000.1, 1000.2, 1000.3, 1000.4]),
     ],
@@ -105,7 +105,7 @@ def test_a_step_with_another_range_changes_the_numbers_on_the_canvas(
     maps = random.gamma(1, 1, (20, 20, 4)).astype(np.float32) * [1, 1, 30, 2000]
     made = make_activations(maps.astype(np.float32), stride=4)
     seen = []
-    # Back and forth, with another colormap and a range for all between.
+    # Some steps share the range of the layer. All steps are repeated with another colormap.
     steps = [(0, "auto"), (2, "auto"), (3, "auto"), (3, "layer"), (0, "layer"), (0, "auto")]
     for number, (channel, scale) in enumerate(2 * steps):
         cmap = "magma" if number < len(steps) else "gray"
@@ -120,7 +120,7 @@ def test_a_step_with_another_range_changes_the_numbers_on_the_canvas(
         across, up = np.rint(bar.get_window_extent().get_points())[1].astype(int)
         beside = painted[len(painted) - up : -10, across + 2 :]
         seen.append(beside.tobytes())
-    assert len({*seen[:4]}) == 4, "the same numbers were painted for other ranges"
+    assert len({*seen[:4]}) == 4, "different ranges were painted with the same numbers"
     assert seen[5] == seen[0]
     assert seen[:6] == seen[6:], "another colormap changed the numbers"
 
@@ -135,7 +135,7 @@ def test_a_step_with_another_range_changes_the_numbers_on_the_canvas(
         (Scale("layer", 99, 0.5), "one range for the layer · gamma 0.5"),
     ],
 )
-def test_a_colorbar_says_over_which_range_it_is(
+def test_the_label_of_a_colorbar_names_its_range(
     scale: Any, words: str, made: Activations, shown: FeatureFigure
 ) -> None:
     shown.show(render(made, "conv", scale=scale, channel=0), made.image, 4)
@@ -159,8 +159,8 @@ def test_the_colorbar_lies_below_the_map_where_there_is_no_room_beside_it(
     assert bar.y1 < picture.y0
     assert (bar.x0, bar.x1) == pytest.approx((picture.x0, picture.x1), abs=0.025)
     label = bar_of(shown.figure).xaxis.label.get_window_extent()
-    assert label.y0 >= 0, "the words below the colorbar are cut off"
-    # A step paints the side of the map alone, with the bar that belongs to it.
+    assert label.y0 >= 0, "the label below the colorbar is cut off"
+    # A step repaints only the map's side of the figure, which includes the colorbar.
     shown.show(render(made, "conv", channel=1), made.image, 4)
     painted = pixels_of(shown.figure, redraw=False)
     assert (painted == pixels_of(shown.figure)).all()
@@ -183,7 +183,7 @@ def test_numbers_of_a_colorbar_do_not_meet_and_stay_on_their_side(
         scale = Scale("auto", 99.5, gamma)
         shown.show(render(made, layer, channel=channel, scale=scale), made.image, 4)
         painted = pixels_of(shown.figure, redraw=False)
-        assert (painted == pixels_of(shown.figure)).all(), "a step leaves something behind"
+        assert (painted == pixels_of(shown.figure)).all(), "a step leaves old pixels behind"
         bar = bar_of(shown.figure)
         words = [number for number in bar.texts if number.get_text()]
         assert len(words) >= 2
@@ -208,13 +208,11 @@ def test_the_colorbar_of_a_flat_picture_lies_below_it(shown: FeatureFigure, widt
     assert bar.bbox.width > 20 * bar.bbox.height
     assert bar.xaxis.label.get_window_extent().y0 >= 0
     shown.show(render(made, "conv", "argmax"), made.image, 4)
-    assert shown.figure.get_size_inches()[1] < 2.3, "a list of colours makes it high and empty"
+    assert shown.figure.get_size_inches()[1] < 2.3, "the legend makes the figure too tall"
     assert len(listed(shown)) == 4
 
 
-def test_nothing_stands_beside_a_picture_whose_colours_are_no_values(
-    made: Activations, shown: FeatureFigure
-) -> None:
+def test_a_picture_without_values_has_no_colorbar(made: Activations, shown: FeatureFigure) -> None:
     shown.show(render(made, "features.0", "rgb"), made.image, 4)
     inner = [axes for outer in shown.figure.axes for axes in outer.child_axes]
     assert not any(axes.get_visible() for axes in inner)
@@ -228,7 +226,7 @@ def test_a_theme_colours_the_words_of_a_colorbar(made: Activations, shown: Featu
 
 
 def listed(shown: FeatureFigure) -> list[tuple[tuple[float, ...] | None, str]]:
-    """Colour and words of each line of the list that is to be seen."""
+    """Return the colour and the text of each visible line of the legend."""
     legend = shown._legend
     if not legend.axes.get_visible():
         return []
@@ -241,7 +239,7 @@ def listed(shown: FeatureFigure) -> list[tuple[tuple[float, ...] | None, str]]:
 
 
 def winning(areas: list[int], silent: int = 0) -> Activations:
-    """Channels that win so many locations each, one column of locations."""
+    """Return one column of locations, in which each channel wins as many as `areas` says."""
     maps = np.zeros((sum(areas) + silent, 1, len(areas)), np.float32)
     row = 0
     for channel, area in enumerate(areas):
@@ -264,7 +262,9 @@ def test_the_winners_are_listed_by_area_with_their_colours(shown: FeatureFigure)
 
 
 @pytest.mark.parametrize("count", [12, 13, 40])
-def test_twelve_are_listed_and_all_others_together(shown: FeatureFigure, count: int) -> None:
+def test_twelve_winners_are_listed_and_all_others_in_one_line(
+    shown: FeatureFigure, count: int
+) -> None:
     areas = list(range(count, 0, -1))
     made = winning(areas, silent=9)
     shown.show(render(made, "conv", "argmax"), made.image, 1)
@@ -277,11 +277,11 @@ def test_twelve_are_listed_and_all_others_together(shown: FeatureFigure, count: 
     if count > 12:
         assert lines[12][0] == pytest.approx((120 / 255,) * 3)
     assert shown._legend._rest.get_text() == ""
-    # Lights are all in colour, and as many are listed.
+    # In mode "rainbow" all channels have colours, and the legend lists the first twelve.
     shown.show(render(made, "conv", "rainbow", channels=range(count)), made.image, 1)
     assert len(listed(shown)) == 12
     assert shown._legend._rest.get_text() == (f"and {count - 12} more" if count > 12 else "")
-    # A shorter list leaves nothing of a longer one.
+    # A shorter legend leaves no lines of a longer one.
     few = winning([3, 1])
     shown.show(render(few, "conv", "argmax"), few.image, 1)
     assert [words for _, words in listed(shown)] == ["0 · 75%", "1 · 25%"]
@@ -296,7 +296,7 @@ def test_a_norm_with_a_gamma_can_be_pickled(layer: str, made: Activations) -> No
     np.testing.assert_array_equal(again(places), norm(places))
 
 
-def test_lights_are_listed_as_they_were_chosen(made: Activations, shown: FeatureFigure) -> None:
+def test_the_legend_of_lights_has_the_chosen_order(made: Activations, shown: FeatureFigure) -> None:
     shown.show(render(made, "conv", "rgb", channels=(2, 0, 1)), made.image, 1)
     assert listed(shown) == [
         ((1.0, 0.0, 0.0), "channel 2"),
@@ -320,7 +320,7 @@ def test_swatches_are_drawn_in_their_colours(shown: FeatureFigure) -> None:
         assert (right == colour).all(axis=1).sum() > 50
 
 
-def test_a_narrow_page_lists_as_many_below_the_map(shown: FeatureFigure) -> None:
+def test_a_narrow_page_has_the_whole_legend_below_the_map(shown: FeatureFigure) -> None:
     made = winning([*range(40, 0, -1)], silent=9)
     shown.show(render(made, "conv", "argmax"), made.image, 1)
     lines = listed(shown)
@@ -334,7 +334,7 @@ def test_a_narrow_page_lists_as_many_below_the_map(shown: FeatureFigure) -> None
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 7), (4, 4), (7, 4)])
-def test_lines_of_a_legend_do_not_meet_whatever_the_pictures_shape(
+def test_lines_of_a_legend_do_not_overlap_for_pictures_of_any_shape(
     shown: FeatureFigure, height: int, width: int
 ) -> None:
     maps = np.zeros((height, width, 13), np.float32)
@@ -350,14 +350,14 @@ def test_lines_of_a_legend_do_not_meet_whatever_the_pictures_shape(
     boxes = [line.get_window_extent() for line in lines]
     for box, other in combinations(boxes, 2):
         apart = box.padded(-1)
-        assert not apart.overlaps(other.padded(-1)), "lines of the legend lie over one another"
+        assert not apart.overlaps(other.padded(-1)), "lines of the legend overlap"
     assert min(box.y0 for box in boxes) >= 0
     swatches = [one.get_window_extent() for one in legend._swatches if one.get_visible()]
     for box in swatches:
         assert box.width == pytest.approx(box.height, abs=1.5)
 
 
-def test_words_of_a_legend_are_no_formula(shown: FeatureFigure) -> None:
+def test_the_text_of_a_legend_is_not_a_formula(shown: FeatureFigure) -> None:
     entries = (LegendEntry(0, (1.0, 0.0, 0.0), "$x^$ and $_$"),)
     shown._legend.show(entries)
     shown.figure.canvas.draw()

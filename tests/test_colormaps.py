@@ -1,4 +1,4 @@
-"""A colormap given as matplotlib's object, and channels given to an explorer in either way."""
+"""Tests of colormaps given as matplotlib's objects, and of the arguments channel and channels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ LAYER = "edges"
 
 @pytest.fixture
 def dusk() -> Iterator[Colormap]:
-    """A person's own, registered under another name than it has itself, as packages do."""
+    """Yield a custom colormap that is registered under a name other than its own.
+
+    Packages register their colormaps in this way.
+    """
     own = LinearSegmentedColormap.from_list("from_list", ["navy", "orange"])
     mpl.colormaps.register(own, name="theirs.dusk")
     yield own
@@ -70,7 +73,7 @@ def test_an_explorer_takes_a_registered_colormap(
     assert made.cmap == "theirs.dusk"
 
 
-def test_so_does_a_state_and_a_comparison(
+def test_states_and_comparisons_take_a_registered_colormap(
     photo: Any, exact: FeatureExtractor, dusk: Colormap, explore: Explore
 ) -> None:
     state = explore(extractor=exact).state()
@@ -84,7 +87,9 @@ def test_so_does_a_state_and_a_comparison(
     both.close()
 
 
-def test_what_is_drawn_without_an_explorer_takes_any(photo: Any, exact: FeatureExtractor) -> None:
+def test_functions_without_an_explorer_take_any_colormap(
+    photo: Any, exact: FeatureExtractor
+) -> None:
     seen = exact(photo)
     for cmap in (mpl.colormaps["magma"], ListedColormap(["black", "red", "white"])):
         table = {tuple(one) for one in cmap(np.arange(cmap.N), bytes=True)}
@@ -109,7 +114,7 @@ def test_what_is_drawn_without_an_explorer_takes_any(photo: Any, exact: FeatureE
     ],
     ids=["own", "of a known name", "fewer colours", "another colour beyond"],
 )
-def test_a_colormap_that_is_not_registered_is_refused_in_a_sentence(
+def test_a_colormap_that_is_not_registered_is_refused(
     explore: Explore, exact: FeatureExtractor, photo: Any, cmap: Colormap
 ) -> None:
     explorer = explore(extractor=exact, layer=LAYER, channel=0, cmap="magma")
@@ -140,14 +145,14 @@ def test_a_colormap_that_is_not_registered_is_refused_in_a_sentence(
 
 @pytest.fixture
 def single() -> Iterator[str]:
-    """A person's own mode that shows one channel."""
+    """Register a custom mode that shows one channel, and yield its name."""
     register_mode("negative", takes="one")(lambda maps, _: -maps[..., 0])
     yield "negative"
     del MODES["negative"]
 
 
 @pytest.mark.parametrize("channels", [[4], (4,), np.array([4])])
-def test_one_number_in_channels_is_the_channel_on_show(
+def test_one_number_in_channels_is_the_channel_shown(
     explore: Explore, photo: Any, exact: FeatureExtractor, single: str, channels: Any
 ) -> None:
     for mode in ("channel", single):
@@ -158,7 +163,7 @@ def test_one_number_in_channels_is_the_channel_on_show(
         both.close()
 
 
-def test_several_are_refused_where_one_is_shown(
+def test_several_channels_are_refused_in_modes_of_one_channel(
     explore: Explore, photo: Any, exact: FeatureExtractor, single: str
 ) -> None:
     for mode in ("channel", single):
@@ -168,7 +173,7 @@ def test_several_are_refused_where_one_is_shown(
             render(exact(photo), LAYER, mode, channels=(1, 4))
         with pytest.raises(ValueError, match=told):
             render_pair(pair(exact, photo, photo), LAYER, mode, channels=(1, 4))
-        # An explorer keeps them for a mode that shows several.
+        # An explorer keeps the channels for modes that show several.
         explorer: Any = explore(**asked)
         first = tuple(telling_channels(explorer.activations, explorer.layer, 1).tolist())
         assert explorer.rendering.channels == first
@@ -180,7 +185,7 @@ def test_several_are_refused_where_one_is_shown(
 
 
 @pytest.mark.parametrize("wrong", [5, np.array(5), "12", ["a"], [None], [1.5]], ids=repr)
-def test_what_is_no_list_of_channels_is_told_so(
+def test_an_invalid_list_of_channels_is_refused(
     explore: Explore, photo: Any, exact: FeatureExtractor, wrong: Any
 ) -> None:
     with pytest.raises(TraitError, match="'channels' trait of a LayerExplorer instance expected"):
@@ -205,7 +210,7 @@ def test_channel_and_channels_are_each_kept_for_their_modes(
 
 
 @pytest.mark.parametrize("wrong", [3, 2.5, None, ["r", "g"], b"magma"], ids=repr)
-def test_what_is_no_colormap_is_told_so(explore: Explore, wrong: Any) -> None:
+def test_an_invalid_colormap_is_refused(explore: Explore, wrong: Any) -> None:
     explorer = explore(cmap="magma")
     with pytest.raises(TraitError, match=r"^cmap .* is of type \w+, not a name: choose one of"):
         explorer.cmap = wrong

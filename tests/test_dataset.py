@@ -1,4 +1,4 @@
-"""The strongest images of every channel, against plain loops over maps that Keras alone made."""
+"""Tests of `top_activations`, compared with plain loops over maps that Keras computes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ COUNT = 240
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some hundred pictures, and what else lies in such folders."""
+    """Return a folder of 240 pictures, with other files, hidden files and a linked folder."""
     path = tmp_path_factory.mktemp("set") / "pictures"
     write_pictures(path, COUNT)
     (path / "notes.txt").write_text("no image", encoding="utf-8")
     (path / "._000.png").write_bytes(b"what macOS leaves")
     (path / "more" / ".ipynb_checkpoints").mkdir()
     Image.fromarray(picture(1)).save(path / "more" / ".ipynb_checkpoints" / "001-checkpoint.png")
-    # A linked folder may hold the one that it is in.
+    # Linked folders are not searched, since one may contain its own parent folder.
     (path / "linked").symlink_to(path / "more")
     return path
 
@@ -58,7 +58,7 @@ def test_strongest_images_are_those_of_plain_loops(
     assert_strongest(top, layer, maps_of(exact_model(), pictures, layer))
 
 
-def test_the_mean_as_strength(exact: FeatureExtractor, folder: Path, pictures: list[Any]) -> None:
+def test_the_mean_as_statistic(exact: FeatureExtractor, folder: Path, pictures: list[Any]) -> None:
     top = top_activations(exact, folder, "corners", 4, "mean", progress=False)
     assert list(top) == ["corners"]
     maps = maps_of(exact_model(), pictures, "corners")
@@ -66,7 +66,7 @@ def test_the_mean_as_strength(exact: FeatureExtractor, folder: Path, pictures: l
 
 
 def plain_vgg19(convolutions: int) -> Any:
-    """The first convolutions of VGG19 in plain Keras, with the package's random numbers."""
+    """Return the first convolutions of VGG19 in plain Keras, with the package's random weights."""
     import keras
 
     layers: list[Any] = [keras.Input((None, None, 3))]
@@ -92,7 +92,7 @@ def test_vgg19_by_its_own_names_and_torchvisions(folder: Path, top: TopActivatio
     found = top_activations(
         extractor, [folder / name for name in names], chosen, k=3, progress=False
     )
-    # What stands for the same maps is there once; before a ReLU are others.
+    # Two names of the same maps give one entry; the maps before a ReLU are another entry.
     assert list(found) == ["block1_conv1", "features.5", "block2_conv1", "features.7"]
     assert found["features.6"] is found["block2_conv1"]
     model, small = plain_vgg19(4), []
@@ -111,12 +111,14 @@ def test_vgg19_by_its_own_names_and_torchvisions(folder: Path, top: TopActivatio
     assert_strongest(found, "features.5", before, exact=False)
 
 
-def test_where_the_map_is_largest_in_the_picture(top: TopActivations, pictures: list[Any]) -> None:
+def test_boxes_and_patches_show_where_the_map_is_largest(
+    top: TopActivations, pictures: list[Any]
+) -> None:
     strongest = top["corners"]
     boxes = top.boxes("corners", 2)
     patches = top.patches("corners", 2)
     for rank, place in enumerate(strongest.images[2]):
-        # Two 3×3 convolutions, the second without padding, around a pool: 8 pixels, 2 apart.
+        # Two 3×3 convolutions around a pool, the second without padding, see 8 pixels at stride 2.
         row, column = 2 * int(strongest.rows[2, rank]), 2 * int(strongest.columns[2, rank])
         top_, left = max(0, row - 1), max(0, column - 1)
         height, width, _ = pictures[place].shape
@@ -193,7 +195,7 @@ def test_what_is_saved_is_loaded(top: TopActivations, tmp_path: Path) -> None:
         top.save(tmp_path / "top.json")
 
 
-def test_progress_by_a_bar_and_by_a_function(
+def test_progress_is_a_bar_or_a_function(
     exact: FeatureExtractor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = [picture(number) for number in range(20)] + [np.zeros((8, 8, 7))]
@@ -209,7 +211,7 @@ def test_progress_by_a_bar_and_by_a_function(
 def test_a_picture_is_read_once_for_its_patch(
     exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is exchanged between two readings would be shown for the one that was compared."""
+    """With two reads, a file replaced in between could be shown after another was checked."""
     path = tmp_path / "one.png"
     Image.fromarray(picture(1)).save(path)
     top = top_activations(exact, tmp_path, progress=False)
@@ -230,7 +232,7 @@ def test_a_picture_is_read_once_for_its_patch(
     assert times == [path]
 
 
-def test_asking_for_what_is_not_there(top: TopActivations) -> None:
+def test_unknown_layers_and_channels_raise(top: TopActivations) -> None:
     with pytest.raises(KeyError, match="layer 'edge' is not in this result"):
         top["edge"]
     with pytest.raises(IndexError, match="channel 6 is not in layer 'edges'"):
@@ -239,7 +241,8 @@ def test_asking_for_what_is_not_there(top: TopActivations) -> None:
 
 
 def test_a_map_that_is_zero_everywhere_has_its_maximum_at_the_first_place() -> None:
-    # Grey has no edges, and as random filters go half of the maps are below 0 before their ReLU.
+    # A grey image has no edges. With random filters, about half of its maps are below 0 before
+    # their ReLU, and so 0 everywhere after it.
     grey = [np.full((32, 32, 3), 130, np.uint8)]
     extractor = FeatureExtractor("random", size=None)
     top = top_activations(extractor, grey, ["block2_conv1", "features.5"], 1, progress=False)
@@ -254,8 +257,8 @@ def test_a_map_that_is_zero_everywhere_has_its_maximum_at_the_first_place() -> N
         np.testing.assert_array_equal(getattr(after, part)[~none], getattr(before, part)[~none])
 
 
-def test_nan_in_vgg19_is_no_zero() -> None:
-    """A picture that leads to NaN counts nowhere, though its maps go through a ReLU."""
+def test_nan_in_vgg19_does_not_become_zero() -> None:
+    """A picture whose maps are NaN is not counted, although its maps pass a ReLU."""
 
     def prepare(images: Any) -> Any:
         return np.where(images.max(axis=(1, 2, 3), keepdims=True) > 200, np.nan, images)
@@ -270,7 +273,7 @@ def test_nan_in_vgg19_is_no_zero() -> None:
         assert np.isfinite(found.mean).all()
 
 
-def test_a_layer_that_nothing_needs_is_not_computed() -> None:
+def test_a_layer_that_is_not_needed_is_not_computed() -> None:
     import keras
 
     ran: list[str] = []
@@ -283,7 +286,7 @@ def test_a_layer_that_nothing_needs_is_not_computed() -> None:
                 ran.append(self.name)
                 return values
 
-            # Stateless, so that TensorFlow may leave it out.
+            # A stateless operation is left out by TensorFlow if its result is not needed.
             made = tf.numpy_function(noted, [x], tf.float32, stateful=False)
             return tf.ensure_shape(made, x.shape)
 

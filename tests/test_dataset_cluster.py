@@ -1,4 +1,4 @@
-"""A Dask cluster on this machine: the same result for any number of workers, and after a loss."""
+"""Tests with a local Dask cluster: any number or loss of workers gives the same result."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COUNT = 200
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Any]:
-    """Two workers, each a process of its own."""
+    """Yield a client with two workers in separate processes."""
     with local_client(2) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def one() -> Iterator[Any]:
-    """One worker, in this process."""
+    """Yield a client with one worker in this process."""
     with local_client(1, processes=False) as client:
         yield client
 
@@ -48,13 +48,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut so that there are many tasks, and two levels of merging."""
+    """Cut small shards, which give many tasks and two levels of merging."""
     monkeypatch.setattr(image_set, "_LEAST", 4)
     monkeypatch.setattr(image_set, "_MOST", 8)
 
 
 @pytest.mark.usefixtures("_small_shards")
-def test_one_worker_gives_what_none_does(one: Any, folder: Path, tmp_path: Path) -> None:
+def test_one_worker_gives_the_result_without_a_cluster(
+    one: Any, folder: Path, tmp_path: Path
+) -> None:
     extractor = exact_extractor()
     here = top_activations(extractor, folder, progress=False)
     told: list[tuple[int, int | None]] = []
@@ -68,14 +70,15 @@ def test_one_worker_gives_what_none_does(one: Any, folder: Path, tmp_path: Path)
     assert_same(here, there)
     assert list(there.failed) == ["zzz.png"]
     assert told[-1] == (COUNT + 1, COUNT + 1)
-    # What a worker kept is found without one, and pictures in memory travel along.
+    # The store of a worker is found without a cluster.
     assert_same(here, top_activations(extractor, folder, progress=False, store=tmp_path / "store"))
+    # Pictures in memory are sent to the worker.
     images = [picture(number) for number in range(20)]
     found = top_activations(extractor, iter(images), "half", client=one, progress=False)
     assert_strongest(found, "half", maps_of(exact_model(), images, "half"))
 
 
-def test_what_is_wrong_on_a_worker_is_raised_here(one: Any, folder: Path) -> None:
+def test_errors_of_a_worker_are_raised_in_the_calling_process(one: Any, folder: Path) -> None:
     import keras
 
     class Own(keras.layers.Layer):  # type: ignore[misc]
@@ -90,7 +93,7 @@ def test_what_is_wrong_on_a_worker_is_raised_here(one: Any, folder: Path) -> Non
         top_activations(exact_extractor(), [b"no picture"], client=one, progress=False)
 
 
-def test_workers_that_come_when_there_is_work() -> None:
+def test_workers_may_be_started_on_demand() -> None:
     images = [picture(number) for number in range(5)]
     with local_client(0, processes=False) as client:
         client.cluster.adapt(minimum=0, maximum=1, interval="50ms")
@@ -98,14 +101,14 @@ def test_workers_that_come_when_there_is_work() -> None:
     assert_same(there, top_activations(exact_extractor(), images, progress=False))
 
 
-def test_a_closed_client_is_told_of() -> None:
+def test_a_closed_client_is_refused() -> None:
     with local_client(0, processes=False) as client:
         client.close()
         with pytest.raises(ValueError, match="client is closed: connect a new one"):
             top_activations(exact_extractor(), [picture(1)], client=client)
 
 
-def test_what_travels_makes_the_same_network() -> None:
+def test_a_portable_extractor_makes_the_same_network() -> None:
     extractor = exact_extractor()
     there = PortableExtractor.of(extractor).extractor()
     for maps, others in zip(
@@ -119,7 +122,7 @@ def test_what_travels_makes_the_same_network() -> None:
 
 
 @pytest.mark.usefixtures("own_networks")
-def test_weights_set_anew_follow_the_unchanged_ones() -> None:
+def test_changed_weights_are_not_mixed_up_with_the_original_ones() -> None:
     extractor = FeatureExtractor("random", size=None)
     before = PortableExtractor.of(extractor)
     layer = extractor.model.get_layer("block1_conv1")
@@ -127,7 +130,7 @@ def test_weights_set_anew_follow_the_unchanged_ones() -> None:
     try:
         layer.set_weights([kernel, bias + 100])
         after = PortableExtractor.of(extractor)
-        # As in a worker's process, which builds one after the other.
+        # The process of a worker also builds one network after the other.
         found = [
             sent.extractor()(picture(2))["block1_conv1"] for sent in (before, after, before, after)
         ]
@@ -135,7 +138,7 @@ def test_weights_set_anew_follow_the_unchanged_ones() -> None:
         layer.set_weights([kernel, bias])
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(found[1], found[3])
-    # After a ReLU: where both are above 0, they differ by what was added.
+    # The maps come after a ReLU: where both are above 0, they differ by the added bias.
     on = found[0] > 1
     np.testing.assert_allclose(found[1][on] - found[0][on], 100, rtol=1e-4)
 
@@ -150,7 +153,7 @@ def test_a_worker_that_leaves_half_way(folder: Path) -> None:
         def leave(done: int, _: object) -> None:
             if done > COUNT // 3 and not left:
                 left.append(done)
-                # Without a word to the scheduler, as where a machine is switched off.
+                # Remove the worker without asking it, as if its machine were switched off.
                 worker = client.cluster.scheduler.workers[first]
                 client.sync(client.cluster.scheduler.remove_worker, worker.address, stimulus_id="t")
 

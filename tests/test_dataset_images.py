@@ -1,4 +1,4 @@
-"""Which images a set has: those found, their names and order, bad ones, and what is no set."""
+"""Tests of the images of a set: which are found, their names and order, and invalid input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vgg_widget import FeatureExtractor, ImageError
 from vgg_widget.dataset import top_activations
 
 
-def test_any_way_to_name_the_same_images(exact: FeatureExtractor, tmp_path: Path) -> None:
+def test_the_same_images_can_be_given_in_many_ways(exact: FeatureExtractor, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     some = write_pictures(folder, 90)
     paths = [folder / name for name in some]
@@ -36,7 +36,7 @@ def test_any_way_to_name_the_same_images(exact: FeatureExtractor, tmp_path: Path
     assert_same(by_pairs, top_activations(exact, dict(pairs[::-1]), k=3, progress=False))
 
     def stream() -> Iterator[Any]:
-        # One buffer, filled anew for each image.
+        # All images of one shape share a buffer, which is filled anew for each.
         buffer: dict[tuple[int, ...], Any] = {}
         for name, image in pairs:
             kept = buffer.setdefault(image.shape, np.empty_like(image))
@@ -53,18 +53,18 @@ def test_any_way_to_name_the_same_images(exact: FeatureExtractor, tmp_path: Path
     assert [Path(name).name for name in pattern.images] == [f"{n:03}.png" for n in range(11, 20, 2)]
 
 
-def test_frames_of_one_image_are_several(exact: FeatureExtractor, tmp_path: Path) -> None:
+def test_frames_of_one_file_are_separate_images(exact: FeatureExtractor, tmp_path: Path) -> None:
     frames = [Image.fromarray(picture(number)).convert("L") for number in (0, 2, 3)]
     frames = [frame.resize((40, 40)) for frame in frames]
     frames[0].save(tmp_path / "frames.gif", save_all=True, append_images=frames[1:])
     plain = [np.stack([np.asarray(frame)] * 3, axis=-1) for frame in frames]
     with Image.open(tmp_path / "frames.gif") as image:
-        # Each of them is the same object, which stands elsewhere.
+        # The iterator yields the same object each time, moved to the next frame.
         top = top_activations(exact, ImageSequence.Iterator(image), "edges", 3, progress=False)
     assert_strongest(top, "edges", maps_of(exact_model(), plain, "edges"))
 
 
-def test_images_in_memory_are_read_beside_the_calling_thread(
+def test_images_in_memory_are_read_in_other_threads(
     exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readers: dict[str, threading.Thread] = {}
@@ -78,12 +78,12 @@ def test_images_in_memory_are_read_beside_the_calling_thread(
     Image.fromarray(picture(1)).save(tmp_path / "one.png")
     data = (tmp_path / "one.png").read_bytes()
     with Image.open(tmp_path / "one.png") as image:
-        # One that was not read yet, and twice.
+        # `image` has not been decoded yet, and is given twice.
         images = [picture(1), data, image, image, io.BytesIO(data)]
         top = top_activations(exact, images, "edges", progress=False)
     assert not top.failed
     assert_strongest(top, "edges", maps_of(exact_model(), [picture(1)] * 5, "edges"))
-    # One file cannot be read by two threads at once.
+    # Two threads cannot read one open file at once, so the main thread reads it.
     assert readers.pop("PngImageFile") is threading.main_thread()
     assert set(readers) == {"ndarray", "bytes"}
     assert threading.main_thread() not in readers.values()
@@ -102,7 +102,7 @@ def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> No
     images = [picture(number) for number in (9, 5, 7, 5)]
     top = top_activations(exact, images, "edges", k=9, progress=False)
     assert top.images == ("images[0]", "images[1]", "images[2]", "images[3]")
-    # k is larger than the set: as many as there are, and of equal ones the earlier first.
+    # k is larger than the set, so all images are listed; of equal images, the earlier comes first.
     assert_strongest(top, "edges", maps_of(exact_model(), images, "edges"))
     for order in top["edges"].images.tolist():
         assert order.index(1) + 1 == order.index(3)
@@ -163,7 +163,7 @@ def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_pa
         ({"client": "localhost"}, "client is a str: pass a dask.distributed.Client"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_sentence(
+def test_wrong_arguments_are_refused(
     exact: FeatureExtractor, arguments: dict[str, Any], words: str
 ) -> None:
     given = {"images": [picture(1)], "progress": False, **arguments}
@@ -171,7 +171,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(
         top_activations(exact, **given)
 
 
-def test_a_name_that_is_there_twice_is_told_before_anything_is_computed(
+def test_a_duplicate_name_is_refused_before_anything_is_computed(
     exact: FeatureExtractor,
 ) -> None:
     pairs = [*[(f"{number}", picture(1)) for number in range(200)], ("199", picture(1))]
@@ -179,13 +179,13 @@ def test_a_name_that_is_there_twice_is_told_before_anything_is_computed(
     with pytest.raises(ValueError, match="images has '199' twice"):
         top_activations(exact, pairs, progress=lambda done, _: told.append(done))
     assert max(told, default=0) == 0
-    # A stream is not known beforehand.
+    # The names of a stream are not known beforehand.
     with pytest.raises(ValueError, match="images has '199' twice"):
         top_activations(exact, iter(pairs), progress=lambda done, _: told.append(done))
     assert max(told) > 0
 
 
-def test_hidden_folders_are_searched_where_they_are_named(
+def test_hidden_folders_are_searched_only_if_they_are_named(
     exact: FeatureExtractor, tmp_path: Path
 ) -> None:
     hidden = tmp_path / ".hidden"

@@ -1,4 +1,4 @@
-"""Summaries of parts make the summary of the whole, whatever the parts."""
+"""Tests of merging: the summaries of any parts give the summary of the whole."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def summary_of(values: Any, start: int, k: int) -> Summary:
     st.integers(1, 12),
     st.integers(0, 2**31),
 )
-def test_the_tree_keeps_what_one_list_would(parts: list[int], k: int, seed: int) -> None:
+def test_the_tree_gives_the_summary_of_one_list(parts: list[int], k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    # Few different values, so that there are many equal ones, and some that are not finite.
+    # Few distinct values give many ties; some values are not finite.
     values = rng.choice(np.array([-2, 0, 0.5, 1, 7, np.inf, np.nan], np.float32), (sum(parts), 3))
     tree = MergeTree[Summary](lambda some: merged(some, k))
     start = 0
@@ -61,9 +61,9 @@ def test_the_tree_keeps_what_one_list_would(parts: list[int], k: int, seed: int)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 17, 63, 64, 65])
-def test_the_trees_shape_depends_on_the_number_alone(count: int) -> None:
+def test_the_shape_of_the_tree_depends_only_on_the_number_of_parts(count: int) -> None:
     def grouped(parts: list[str]) -> list[str]:
-        """Put neighbours together in fours, level by level, as one would on paper."""
+        """Group neighbours in fours, level by level."""
         while len(parts) > 1:
             fours = [parts[first : first + 4] for first in range(0, len(parts), 4)]
             parts = [four[0] if len(four) == 1 else f"({' '.join(four)})" for four in fours]
@@ -82,9 +82,9 @@ def test_the_trees_shape_depends_on_the_number_alone(count: int) -> None:
         tree.add(str(number))
         most = max(most, held)
     assert tree.result() == grouped([str(number) for number in range(count)])[0]
-    # Three on each level, and not as many as there are.
+    # At most three parts are held on each of four levels.
     assert most <= 3 * 4
 
 
-def test_an_empty_tree_is_nothing() -> None:
+def test_an_empty_tree_has_no_result() -> None:
     assert MergeTree[int](sum).result() is None

@@ -1,4 +1,4 @@
-"""What was computed is kept, found again, and never mixed with what is something else."""
+"""Tests of the store: finished work is reused, and never mixed with other settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 class Counted:
-    """How many images the network computes; it is interrupted after so many, if asked."""
+    """Counts the images that the network computes, and can interrupt it after a number of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.images = 0
@@ -81,7 +81,7 @@ def test_a_second_call_computes_nothing(
     assert computed.since() == COUNT
     told: list[int] = []
     again = top_activations(
-        # The same numbers in another object are the same network.
+        # Another model with the same weights counts as the same network.
         FeatureExtractor(model=exact_model(), size=None),
         folder,
         k=4,
@@ -120,7 +120,7 @@ def test_a_changed_image_has_its_shard_computed_again(
     sizes = shard_sizes(exact, folder)
     file = folder / before.images[0]
     stamp = file.stat()
-    # As many bytes, and the same time.
+    # The changed file has the same size and the same times.
     other = bytearray(file.read_bytes())
     other[other.index(b"IDAT") + 12] ^= 0x55
     file.write_bytes(other)
@@ -129,7 +129,7 @@ def test_a_changed_image_has_its_shard_computed_again(
     after = run()
     assert computed.since() == sizes[0] - len(after.failed)
     assert_same(after, top_activations(exact, folder, progress=False))
-    # What is added changes its own shard, and few others where shards end anew.
+    # A new image changes its own shard, and a few others if the ends of shards move.
     Image.fromarray(picture(3)).save(folder / "0000.png")
     computed.since()
     more = run()
@@ -139,7 +139,10 @@ def test_a_changed_image_has_its_shard_computed_again(
 
 
 def failing(error: Exception, opened: Any = None) -> Any:
-    """What opening a file gives on a bad day."""
+    """Return a replacement of `Path.open` that fails with `error` for one file.
+
+    For EMFILE the call itself fails, for other errors the reading of the file.
+    """
 
     class Failing(io.BytesIO):
         def read(self, *_: Any) -> bytes:
@@ -166,7 +169,7 @@ def test_a_momentary_failure_is_told_and_not_kept(
 ) -> None:
     names = write_pictures(tmp_path / "set", 6)
     file = tmp_path / "set" / "004.png"
-    # Bad for good, and kept.
+    # This file is permanently bad, which is kept in the store.
     (tmp_path / "set" / "005.png").write_bytes(b"no picture")
 
     def run() -> Any:
@@ -174,16 +177,16 @@ def test_a_momentary_failure_is_told_and_not_kept(
         with pytest.warns(UserWarning, match="of 7 images could not be used"):
             return top_activations(exact, paths, progress=False, store=tmp_path / "store")
 
-    with monkeypatch.context() as bad_day:
+    with monkeypatch.context() as patched:
         if what == "memory":
             Image.new("RGB", (90, 90)).save(file)
-            bad_day.setattr(memory, "memory", lambda: 400_000)
+            patched.setattr(memory, "memory", lambda: 400_000)
         elif what == "missing":
             file.rename(tmp_path / "elsewhere")
         else:
             number = getattr(errno, what)
             error = OSError(number, os.strerror(number))
-            bad_day.setattr(Path, "open", failing(error, Path.open))
+            patched.setattr(Path, "open", failing(error, Path.open))
         first = run()
     assert list(first.failed) == ["004.png", "005.png"]
     assert not list((tmp_path / "store").glob("shard-*"))
@@ -193,7 +196,7 @@ def test_a_momentary_failure_is_told_and_not_kept(
     second = run()
     assert computed.since() == 6
     assert list(second.failed) == ["005.png"]
-    # What follows from the bytes is kept.
+    # A failure that follows from the bytes of a file is kept.
     assert_same(second, run())
     assert computed.since() == 0
 
@@ -214,8 +217,8 @@ def test_a_file_that_changes_before_it_is_decoded_is_kept_as_what_was_decoded(
 
     Image.fromarray(picture(3)).save(path)
     before = run(None)
-    with monkeypatch.context() as busy:
-        busy.setattr(hashed, changing)
+    with monkeypatch.context() as patched:
+        patched.setattr(hashed, changing)
         changed = run(tmp_path / "store")
     assert_same(changed, run(None))
     assert_same(changed, run(tmp_path / "store"))
@@ -223,14 +226,14 @@ def test_a_file_that_changes_before_it_is_decoded_is_kept_as_what_was_decoded(
     assert_same(before, run(tmp_path / "store"))
 
 
-def test_what_is_kept_is_of_the_bytes_that_were_computed(
+def test_kept_work_belongs_to_the_bytes_that_were_decoded(
     exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "changing.png"
     real = FeatureExtractor.read_bytes
 
     def changing(extractor: FeatureExtractor, data: bytes, name: str) -> Any:
-        # Between the reading of the file and the decoding, by somebody else.
+        # Another program replaces the file between its reading and its decoding.
         Image.fromarray(picture(7)).save(path)
         return real(extractor, data, name)
 
@@ -239,8 +242,8 @@ def test_what_is_kept_is_of_the_bytes_that_were_computed(
 
     Image.fromarray(picture(3)).save(path)
     before = run(None)
-    with monkeypatch.context() as busy:
-        busy.setattr(FeatureExtractor, "read_bytes", changing)
+    with monkeypatch.context() as patched:
+        patched.setattr(FeatureExtractor, "read_bytes", changing)
         assert_same(before, run(tmp_path / "store"))
     now = run(tmp_path / "store")
     assert_same(now, run(None))
@@ -267,14 +270,12 @@ def test_a_damaged_shard_is_computed_again(
     computed.since()
     assert_same(first, top_activations(exact, folder, progress=False, store=store))
     assert computed.since() in shard_sizes(exact, folder)
-    # And is whole again.
+    # The damaged shard has been replaced.
     top_activations(exact, folder, progress=False, store=store)
     assert computed.since() == 0
 
 
-def test_a_shard_under_anothers_name_is_not_taken_for_it(
-    exact: FeatureExtractor, tmp_path: Path
-) -> None:
+def test_a_shard_under_the_wrong_name_is_not_used(exact: FeatureExtractor, tmp_path: Path) -> None:
     pictures = [[picture(number + first) for number in range(5)] for first in (0, 5)]
     sets = [
         top_activations(exact, some, progress=False, store=tmp_path / f"store{number}")
@@ -339,7 +340,7 @@ def test_what_is_asked_otherwise_is_refused(
     assert {path.name: path.read_bytes() for path in store.iterdir()} == before
 
 
-def test_trained_on_is_another_network(tmp_path: Path) -> None:
+def test_further_trained_weights_are_refused(tmp_path: Path) -> None:
     model = exact_model()
     extractor = FeatureExtractor(model=model, size=None)
     top_activations(extractor, [picture(1)], progress=False, store=tmp_path)
@@ -349,7 +350,9 @@ def test_trained_on_is_another_network(tmp_path: Path) -> None:
         top_activations(extractor, [picture(1)], progress=False, store=tmp_path)
 
 
-def test_folders_that_are_no_store(exact: FeatureExtractor, folder: Path, tmp_path: Path) -> None:
+def test_folders_that_are_not_a_store_are_refused(
+    exact: FeatureExtractor, folder: Path, tmp_path: Path
+) -> None:
     images = [picture(1)]
     before = sorted(folder.rglob("*"))
     with pytest.raises(ValueError, match=r"holds files but no manifest\.json of a store"):
@@ -363,7 +366,7 @@ def test_folders_that_are_no_store(exact: FeatureExtractor, folder: Path, tmp_pa
         top_activations(exact, images, progress=False, store=tmp_path / "bad")
 
 
-def test_two_at_once_on_one_store(
+def test_two_threads_can_use_one_store(
     exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted
 ) -> None:
     found: list[Any] = []

@@ -1,4 +1,4 @@
-"""The panel of a comparison that says how far apart two pictures are at each layer."""
+"""Tests of the panel Distances, which shows how far apart two pictures are at each layer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make(extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def told(comparison: Comparison) -> dict[str, tuple[float, float]]:
-    """What the panel says, read as a person does: content and style of each layer."""
+    """Return the content and style distances of each layer, read from the panel's text."""
     panel = made_panel(comparison, PANEL)
     assert panel.wait()
     found = {}
@@ -57,13 +57,13 @@ def told(comparison: Comparison) -> dict[str, tuple[float, float]]:
 
 
 def lengths(comparison: Comparison, layer: str) -> list[float]:
-    """The lengths of a layer's two bars, in percent."""
+    """Return the lengths of the two bars of a layer, in percent."""
     value = made_panel(comparison, PANEL)._lines[layer].bars.value
     return [float(one) for one in re.findall(r"width:([\d.]+)%", value)]
 
 
 def by_hand(first: Activations, second: Activations, layer: str) -> tuple[float, float]:
-    """Both distances as their formulas are written down, in NumPy."""
+    """Return both distances, computed from their formulas in NumPy."""
     maps = [one[layer].astype(np.float64) for one in (first, second)]
     flat = [one.reshape(-1, one.shape[-1]) for one in maps]
     grams = [np.einsum("mi,mj->ij", one, one) / len(one) for one in flat]
@@ -86,10 +86,8 @@ def test_each_layer_has_both_distances(make: Make, photo: RGB8) -> None:
     assert "Gatys et al. 2016" in text
 
 
-def test_the_functions_are_what_their_formulas_say(
-    extractor: FeatureExtractor, photo: RGB8
-) -> None:
-    # More places than are computed with at once.
+def test_the_functions_follow_their_formulas(extractor: FeatureExtractor, photo: RGB8) -> None:
+    # The layer has more locations than are processed at once.
     large = extractor.at_size((80, 96))
     first, second = large(photo), large(photo[:, ::-1])
     layer = "block1_conv1"
@@ -116,12 +114,12 @@ def test_the_same_picture_has_no_distance(make: Make, photo: RGB8) -> None:
 def test_a_mirror_keeps_the_style_and_not_the_content(make: Make, photo: RGB8) -> None:
     found = told(make(photo, photo[:, ::-1].copy()))
     content, style = found["block1_conv1"]
-    # Not 0: the filters themselves are not mirrored.
+    # The style distance is not 0, since the filters are not mirrored.
     assert style < 0.1
     assert content > 0.3
 
 
-def test_arrays_have_no_relu_to_speak_of(make: Make, photo: RGB8) -> None:
+def test_for_arrays_the_panel_does_not_mention_the_relu(make: Make, photo: RGB8) -> None:
     maps = np.random.default_rng(0).uniform(0, 1, (12, 14, 3)).astype(np.float32)
     pair = [Activations.from_arrays({"map": each}, photo) for each in (maps, maps[::-1].copy())]
     comparison = make(*pair, extractor=None, layer="map")
@@ -133,7 +131,7 @@ def test_arrays_have_no_relu_to_speak_of(make: Make, photo: RGB8) -> None:
     assert "at each layer, after its ReLU: 0 is" in of_network
 
 
-def test_the_layer_on_show_is_marked_and_a_click_shows_another(make: Make, photo: RGB8) -> None:
+def test_the_current_layer_is_marked_and_a_click_shows_another(make: Make, photo: RGB8) -> None:
     comparison = make(photo, photo[::-1].copy())
     panel = made_panel(comparison, PANEL)
 
@@ -145,7 +143,7 @@ def test_the_layer_on_show_is_marked_and_a_click_shows_another(make: Make, photo
     button.value = True
     assert comparison.layer == "block4_conv2"
     assert pressed() == ["block4_conv2"]
-    # Once more, as a person clicks who wants to be sure.
+    # Clicking the pressed button again keeps it pressed.
     button.value = False
     assert comparison.layer == "block4_conv2"
     assert pressed() == ["block4_conv2"]
@@ -162,7 +160,7 @@ def test_a_layer_before_its_relu_is_marked_too(make: Make, photo: RGB8) -> None:
     assert [n for n, line in panel._lines.items() if line.button.value] == ["block3_conv1"]
 
 
-def test_it_computes_once_for_a_pair(
+def test_distances_are_computed_once_for_a_pair(
     make: Make, photo: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[str] = []
@@ -180,7 +178,7 @@ def test_it_computes_once_for_a_pair(
     comparison.panel = PANEL
     assert told(comparison) == before
     assert len(computed) == len(before)
-    # Of another pair nothing of before stays.
+    # For another pair, all distances are computed again.
     comparison.second = photo[:, ::-1].copy()
     after = told(comparison)
     assert len(computed) == 2 * len(before)
@@ -210,13 +208,13 @@ def test_folded_away_or_closed_it_computes_no_further(
     assert panel.wait()
     assert len(panel._missing) == len(panel._lines)
     if ended == "folded":
-        # Unfolded, it goes on.
+        # When the panel is unfolded, it continues.
         comparison.panel = PANEL
         assert len(told(comparison)) == len(panel._lines)
         assert not panel._missing
 
 
-def test_a_layer_that_fails_takes_no_other_along(
+def test_a_failing_layer_does_not_affect_the_others(
     make: Make, photo: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -237,13 +235,13 @@ def test_a_layer_that_fails_takes_no_other_along(
         "block3_conv1"
     ]
     assert all("vgg-bar" in one for name, one in said.items() if name != "block3_conv1")
-    # It is not computed once more with every change.
+    # The failed layer is not computed again at every change.
     comparison.layer = "block1_conv1"
     comparison.panel = ""
     comparison.panel = PANEL
     assert panel.wait()
     assert len(asked) == len(said)
-    # Another pair has its chance.
+    # With another pair, the failed layer is computed again.
     monkeypatch.setattr(distances, "content_distance", content_distance)
     comparison.second = photo[:, ::-1].copy()
     assert panel.wait()

@@ -1,4 +1,4 @@
-"""Everything that README, pages and docstrings tell a person to type, typed."""
+"""Tests that run the code and commands of the README, the documentation and the docstrings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vgg_widget.pictures.modes import MODES
 
 REPOSITORY = Path(vgg_widget.__file__).parent.parent
 DOCS = REPOSITORY / "docs"
-# A comment that Markdown does not show, above a block that cannot be run, says why.
+# An HTML comment above a block that cannot be run gives the reason.
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+) -->\n+\Z")
 FENCE = re.compile(
     r"^(?P<fence>```+)(?P<language>\w+)\n(?P<text>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE
@@ -43,7 +43,10 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 @dataclass(frozen=True)
 class Block:
-    """Code between fences; `line` is that of its first line, `reason` why it is not run."""
+    """A fenced code block.
+
+    `line` is the number of its first line, and `reason` says why it is not run.
+    """
 
     language: str
     text: str
@@ -68,14 +71,14 @@ def blocks(page: Path) -> list[Block]:
 
 
 def pages() -> list[Path]:
-    # Sphinx runs those with code cells itself, and copies the lessons.
+    # Sphinx itself runs the pages with code cells, and copies the lessons.
     written = [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
     return [REPOSITORY / "README.md", *sorted(written)]
 
 
 def modules() -> list[ModuleType]:
     names = [found.name for found in pkgutil.walk_packages(vgg_widget.__path__, "vgg_widget.")]
-    # A module that is a program would run.
+    # Importing a `__main__` module would run it.
     return [importlib.import_module(name) for name in names if not name.endswith("__main__")]
 
 
@@ -90,7 +93,7 @@ def docstring_examples() -> Iterator[Any]:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the pictures that the examples speak of, and nothing left of them after."""
+    """Change to a folder with the pictures that the examples use, and clean up after them."""
     photograph = Image.fromarray(sample_image()).resize((128, 150))
     for number, name in enumerate(("cat", "dog", "fox", "a", "b")):
         photograph.rotate(90 * number, expand=True).save(tmp_path / f"{name}.jpg")
@@ -102,12 +105,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     MODES.clear()
     MODES.update(registered)
     left = [widgets[key] for key in set(widgets) - before]
-    # An explorer closes what it is made of; the rest is what an example made beside it.
+    # Explorers close their own widgets, so they come first; the rest are widgets of the example.
     for widget in sorted(left, key=lambda one: not isinstance(one, ExplorerBase)):
         widget.close()
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
-    # 80 MB a weights file would stay for days.
+    # pytest would keep weights files of 80 MB for days.
     for made in tmp_path.rglob("*"):
         if made.is_file():
             made.unlink()
@@ -116,7 +119,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def run_doctest(test: doctest.DocTest) -> None:
     said: list[str] = []
     with ExitStack() as stack:
-        # It leaves the debugger's hooks and the names' dictionary as they were.
+        # The names are kept (`clear_globs=False`), since the next block of a page uses them.
         runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)
         stack.callback(runner.summarize, verbose=False)
         runner.run(test, out=said.append, clear_globs=False)
@@ -124,7 +127,7 @@ def run_doctest(test: doctest.DocTest) -> None:
 
 
 def run_code(block: Block, page: Path, names: dict[str, Any]) -> None:
-    """Run a block as a file of its own, so that a traceback shows the page's own lines."""
+    """Run a block under the name of its page and line, so that a traceback shows its code."""
     file = f"{page.name}:{block.line}"
     linecache.cache[file] = (len(block.text), None, block.text.splitlines(keepends=True), file)
     try:
@@ -134,7 +137,7 @@ def run_code(block: Block, page: Path, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("example", list(docstring_examples()))
-def test_a_docstrings_example_gives_what_it_says(example: doctest.DocTest, desk: Path) -> None:
+def test_the_example_of_a_docstring_gives_its_output(example: doctest.DocTest, desk: Path) -> None:
     example.globs = dict(example.globs)
     run_doctest(example)
 
@@ -172,7 +175,7 @@ def test_a_pages_code_runs_from_top_to_bottom(page: Path, desk: Path) -> None:
         if block.text.startswith(">>>"):
             place = page.name, str(page), block.line - 1
             examples = doctest.DocTestParser().get_doctest(block.text, {}, *place)
-            # Not a copy, as `get_doctest` makes one: the next block goes on from here.
+            # `get_doctest` copies the names, but the next block needs those of this one.
             examples.globs = names
             run_doctest(examples)
         else:
@@ -189,14 +192,14 @@ def commands() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("words", list(commands()))
-def test_a_command_that_is_shown_is_one(words: list[str]) -> None:
+def test_documented_commands_are_valid(words: list[str]) -> None:
     assert callable(cli._parser().parse_args(words).run)
 
 
 def test_no_code_is_left_out_without_a_reason() -> None:
     left_out = [block for page in pages() for block in blocks(page) if block.reason]
     assert all(len(block.reason.split()) >= 3 for block in left_out)
-    # A comment that no block follows would excuse nothing, or something else.
+    # Each of these comments must be followed directly by its block.
     for page in pages():
         excuses = page.read_text(encoding="utf-8").count("<!-- not run:")
         assert excuses == sum(bool(block.reason) for block in blocks(page)), page

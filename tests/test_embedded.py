@@ -1,4 +1,4 @@
-"""The filters that the package ships: what they say of themselves, and what they are."""
+"""Tests of the filters that the package ships: their arrays, provenance and licences."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vgg_widget.weights import embedded_path, resolve
 from vgg_widget.weights.learned_weights import LearnedWeights
 
 
-def test_the_shipped_file_is_whole_small_and_says_what_it_is() -> None:
+def test_the_shipped_file_is_complete_and_small_and_describes_itself() -> None:
     assert embedded_path().stat().st_size <= 10_000_000
     resolved = resolve("kmeans")
     assert {n: kernel.shape for n, (kernel, _) in resolved.arrays.items()} == vgg19_kernel_shapes()
     for kernel, bias in resolved.arrays.values():
         assert kernel.dtype == bias.dtype == np.float32
         assert np.isfinite(kernel).all()
-        # No filter is empty.
+        # No filter is zero everywhere.
         assert (np.abs(kernel).sum(axis=(0, 1, 2)) > 0).all()
     provenance = resolved.provenance
     assert provenance.source == "kmeans"
@@ -39,12 +39,12 @@ def test_the_sheet_names_every_photograph_with_its_licence_and_the_digest() -> N
     for source in learned.metadata["sources"]:
         assert Path(source["file"]).name in sheet
         assert source["licence"] in sheet
-        # The sample image is never among what was learned from.
+        # The filters were not learned from the sample image.
         assert "hopper" not in source["file"]
     assert len(learned.metadata["sources"]) == learned.metadata["photographs"]
 
 
-def test_it_is_the_default_without_internet_and_says_so() -> None:
+def test_the_filters_are_the_default_without_internet_and_say_so() -> None:
     explorer = LayerExplorer(sample_image(), size=64)
     try:
         assert explorer.activations.weights.source == "kmeans"
@@ -66,7 +66,7 @@ def kurtosis(maps: npt.NDArray[Any]) -> float:
 
 
 @pytest.mark.slow
-def test_on_an_unseen_photograph_it_is_more_selective_than_random_and_all_alive() -> None:
+def test_the_filters_are_more_selective_than_random_ones_and_all_alive() -> None:
     learned = FeatureExtractor("kmeans")(sample_image())
     random = FeatureExtractor("random")(sample_image())
     for layer in ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3"):
@@ -74,7 +74,7 @@ def test_on_an_unseen_photograph_it_is_more_selective_than_random_and_all_alive(
         assert (learned.statistics(layer).max > 0).all(), layer
 
 
-def test_a_persons_own_file_is_taken_and_one_without_all_layers_refused(tmp_path: Path) -> None:
+def test_a_file_of_learned_weights_is_read_and_an_incomplete_one_refused(tmp_path: Path) -> None:
     whole = LearnedWeights.load(embedded_path())
     path = tmp_path / "mine.npz"
     whole.save(path)

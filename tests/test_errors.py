@@ -1,4 +1,4 @@
-"""Errors of callbacks: each is told under the controls, and nothing is dead afterwards."""
+"""Tests of errors in callbacks: each is shown below the controls, and everything still works."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Explore = Callable[..., LayerExplorer]
 
 
 def parts(explorer: LayerExplorer) -> tuple[str, str]:
-    """The sentence that is shown, and the text of the fold; empty where there is none."""
+    """Return the sentence of the shown error and the text of its details, which may be empty."""
     found = re.fullmatch(
         r'(.*?)(?:<details class="vgg-details"><summary>details</summary><pre [^<>]*>(.*)</pre>'
         r"</details>)?",
@@ -43,7 +43,7 @@ def parts(explorer: LayerExplorer) -> tuple[str, str]:
     )
     assert found is not None
     sentence, details = found[1], found[2] or ""
-    # Nothing that an error says is markup.
+    # The text of an error is escaped.
     assert "<" not in sentence + details
     assert (explorer._controls.problem.layout.display is None) == bool(sentence)
     return html.unescape(sentence), html.unescape(details)
@@ -55,7 +55,7 @@ def fail(*_: object) -> Any:
 
 @pytest.fixture
 def failing_mode() -> Iterator[list[Any]]:
-    """A mode of a person's own that raises what the list holds, as long as it holds something."""
+    """Register a mode that raises the first error of a list, unless it is empty; yield the list."""
     errors: list[Any] = []
 
     @register_mode("failing")
@@ -69,7 +69,7 @@ def failing_mode() -> Iterator[list[Any]]:
 
 
 def assert_works(explorer: LayerExplorer) -> None:
-    """The next action is followed, shown, and takes the error away."""
+    """Assert that the next action takes effect, is rendered, and clears the error."""
     slider = control(explorer, "channel")
     slider.value = 5 if explorer.channel != 5 else 6
     assert explorer.rendering is not None
@@ -77,7 +77,7 @@ def assert_works(explorer: LayerExplorer) -> None:
     assert parts(explorer) == ("", "")
 
 
-def test_what_is_expected_is_one_sentence_without_details(explore: Explore) -> None:
+def test_an_expected_error_is_one_sentence_without_details(explore: Explore) -> None:
     explorer = explore()
     control(explorer, "channels").value = "3, cat"
     sentence, details = parts(explorer)
@@ -139,7 +139,7 @@ def test_a_mode_of_ones_own_that_raises_is_named_with_its_lines(
     assert told in sentence
     assert "mode 'failing' failed on layer 'block2_conv1'" in sentence
     assert "\n" not in sentence
-    # The line to be mended is in the details, as a traceback in a cell has it.
+    # The details show the failing line, like the traceback of a cell.
     assert "raise errors[0]" in details
     assert str(error) in details
     assert (explorer.mode, modes.value, explorer.rendering) == ("channel", "channel", before)
@@ -175,7 +175,7 @@ def test_an_observer_of_a_persons_own_is_told_of(explore: Explore) -> None:
     assert_works(explorer)
 
 
-def test_another_linked_explorer_that_refuses_is_told_of(explore: Explore) -> None:
+def test_an_error_of_a_linked_explorer_is_shown(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1")
     other = explore(layer="block1_conv1")
     explorer.observe(lambda change: setattr(other, "channel", change["new"]), "channel")
@@ -186,7 +186,7 @@ def test_another_linked_explorer_that_refuses_is_told_of(explore: Explore) -> No
 
 
 def test_on_another_thread(explore: Explore) -> None:
-    # Where the kernel runs widget callbacks on a thread of their own.
+    # Some kernels run the callbacks of widgets in another thread.
     explorer = explore()
     explorer.observe(fail, "channel")
     escaped: list[Any] = []
@@ -212,11 +212,11 @@ def test_the_mouse(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(explorer._view, "mark", fail)
         point(explorer, "map", 3, 4)
         assert "on purpose" in parts(explorer)[0]
-    # Who goes on to read the details moves the mouse over the picture.
+    # The mouse may move over the picture on its way to the details, which must not clear the error.
     point(explorer, "map", 5, 6)
     assert "on purpose" in parts(explorer)[0]
     click(explorer, "map", 5, 6)
-    # Its units are two pixels apart.
+    # The units of this layer are two pixels apart.
     assert (explorer.location, parts(explorer)) == ((3, 2), ("", ""))
     with monkeypatch.context() as patch:
         patch.setattr(explorer._view, "hit", fail)
@@ -236,10 +236,12 @@ def test_a_listener_of_a_persons_own_on_the_canvas(explore: Explore) -> None:
     assert_works(explorer)
 
 
-def test_a_zoom_whose_drawing_fails(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_delayed_drawing_is_shown(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     explorer = explore()
     canvas = explorer.canvas
-    # The page is not ready yet: what is asked for now is drawn when it says so.
+    # The page is not ready yet: the next drawing waits until the page reports that it is.
     canvas.draw()
     with monkeypatch.context() as patch:
         patch.setattr(canvas, "draw", fail)
@@ -259,7 +261,7 @@ def test_a_key(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "on purpose" in parts(explorer)[0]
     press(explorer, "ArrowDown")
     assert (explorer.layer, parts(explorer)) == ("block2_conv2", ("", ""))
-    # Until a key is answered, the page keeps the next one back.
+    # The page holds the next key back until the last one is answered.
     assert sent == [{"kind": "answered"}] * 2
 
 
@@ -289,7 +291,7 @@ def test_messages_of_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch)
     assert_works(explorer)
 
 
-def test_an_answer_of_the_page_does_not_take_an_error_away(
+def test_an_answer_of_the_page_does_not_clear_an_error(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore()
@@ -345,7 +347,7 @@ def test_a_panel_that_cannot_be_made_stays_folded(
     assert "on purpose" in parts(explorer)[0]
     assert not button.value
     assert_works(explorer)
-    # It is tried again when a person presses the button again.
+    # Pressing the button again makes another attempt.
     explorer._switcher._makers[title] = PANELS[title]
     button.value = True
     assert (parts(explorer), explorer._switcher.opened) == (("", ""), title)
@@ -359,7 +361,7 @@ def own(callback: Any) -> bool:
 
 
 def callbacks_of(explorer: Any) -> Iterator[tuple[str, Callable[..., object]]]:
-    """What we have asked the explorer's widgets to call, panels included."""
+    """Yield the callbacks of the package on the explorer's widgets, including its panels."""
     inside = widgets_of(*explorer.children, *made_panels(explorer))
     for widget in inside:
         what = f"{type(widget).__name__} {getattr(widget, 'description', '')!r}"
@@ -374,7 +376,7 @@ def callbacks_of(explorer: Any) -> Iterator[tuple[str, Callable[..., object]]]:
 
 
 class Poison:
-    """What no callback can make anything of."""
+    """An argument that fails on every use in a callback."""
 
     def __getattribute__(self, name: str) -> object:
         raise ZeroDivisionError("failing <b>on purpose</b>")
@@ -391,7 +393,7 @@ def test_no_callback_lets_an_error_out(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Any,
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # Among the callbacks is that of a button that saves.
+    monkeypatch.chdir(tmp_path)  # One of the callbacks is that of a button that saves a file.
     explorer = explore()
     for title in PANELS:
         explorer.panel = title
@@ -410,12 +412,12 @@ def test_no_callback_lets_an_error_out(
                 callback({"name": "theme", "new": "light"})
             else:
                 callback(Poison())
-    explorer.mode = "channel"  # A button opens the grid, whatever it is given.
+    explorer.mode = "channel"  # One of the buttons opens the grid, whatever its argument.
     assert_works(explorer)
     comparison.close()
 
 
-def test_controls_that_cannot_be_brought_back_are_told_of_too(
+def test_an_error_while_restoring_the_controls_is_shown_too(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore()
@@ -431,7 +433,7 @@ def test_controls_that_cannot_be_brought_back_are_told_of_too(
     assert_works(explorer)
 
 
-def test_an_order_within_an_order_does_not_take_its_error_away(explore: Explore) -> None:
+def test_a_nested_action_does_not_clear_the_error_of_the_outer_one(explore: Explore) -> None:
     explorer = explore()
 
     def two() -> None:
@@ -444,7 +446,7 @@ def test_an_order_within_an_order_does_not_take_its_error_away(explore: Explore)
     assert parts(explorer) == ("", "")
 
 
-def test_a_long_error_has_its_first_line_in_the_sentence_and_all_of_it_in_the_details() -> None:
+def test_the_sentence_shortens_a_long_error_and_the_details_are_complete() -> None:
     words = f"first {'x' * 1000}\nsecond"
     complaint = ErrorMessage.of(MemoryError(words))
     assert len(complaint.sentence) < 500

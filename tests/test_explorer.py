@@ -1,4 +1,4 @@
-"""The explorer without a page: traits, controls, links, and what can be taken away."""
+"""Tests of the explorer without a browser: traits, controls, links, saving and closing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def make(extractor: FeatureExtractor, picture: Pixels) -> Iterator[Make]:
 
     def build(image: object = None, **arguments: Any) -> LayerExplorer:
         image = picture if image is None else image
-        # What is on show first follows from the picture, and is tested by itself.
+        # The defaults of these depend on the picture, which other tests cover.
         usual = {"extractor": extractor, "layer": "block1_conv1", "channel": 0}
         arguments = {**usual, **arguments}
         made.append(LayerExplorer(image, **arguments))
@@ -77,14 +77,14 @@ def drawn(explorer: LayerExplorer) -> Pixels:
 
 
 def count_draws(explorer: LayerExplorer) -> list[object]:
-    """Note each picture that is ready for the page, drawn whole or in part."""
+    """Return a list that collects each picture that is ready for the page, complete or partial."""
     draws: list[object] = []
     manager = explorer.canvas.manager
     manager.refresh_all = lambda: draws.append(drawn(explorer))
     return draws
 
 
-def test_everything_is_there_when_the_constructor_returns(
+def test_the_explorer_is_complete_when_the_constructor_returns(
     make: Make, extractor: FeatureExtractor, picture: Pixels
 ) -> None:
     explorer = make()
@@ -145,7 +145,7 @@ def test_channels_are_typed_as_numbers_and_ranges(make: Make) -> None:
     assert field.value == "1, 2"
     field.value = "1, x"
     assert list(explorer.channels) == [1, 2]
-    # It stays, to be corrected.
+    # The text stays in the field so that it can be corrected.
     assert field.value == "1, x"
     assert "&#x27;x&#x27; is not a number or range" in words(explorer)
     field.value = ""
@@ -153,7 +153,7 @@ def test_channels_are_typed_as_numbers_and_ranges(make: Make) -> None:
     assert "not a number or range" not in words(explorer)
 
 
-def test_a_layer_with_fewer_channels_keeps_the_channel_where_it_can(make: Make) -> None:
+def test_a_layer_with_fewer_channels_keeps_the_channel_if_possible(make: Make) -> None:
     explorer = make(layer="block5_conv1", channel=40)
     draws = count_draws(explorer)
     explorer.layer = "block1_conv1"
@@ -169,7 +169,7 @@ def test_a_layer_with_fewer_channels_keeps_the_channel_where_it_can(make: Make) 
     assert explorer.rendering.channels == (127,)
 
 
-def test_several_traits_at_once_are_one_picture(make: Make) -> None:
+def test_several_traits_at_once_redraw_once(make: Make) -> None:
     explorer = make()
     draws = count_draws(explorer)
     with explorer.hold_trait_notifications():
@@ -303,7 +303,7 @@ def test_another_picture_is_computed_at_once(
     assert len(draws) == 1
 
 
-def test_an_uploaded_picture_is_shown_and_a_bad_one_told(make: Make, picture: Pixels) -> None:
+def test_an_uploaded_picture_is_shown_and_a_bad_one_reported(make: Make, picture: Pixels) -> None:
     explorer = make()
     upload = next(w for w in below(explorer) if isinstance(w, widgets.FileUpload))
     with io.BytesIO() as png:
@@ -316,7 +316,7 @@ def test_an_uploaded_picture_is_shown_and_a_bad_one_told(make: Make, picture: Pi
     file = {"name": "x.png", "type": "image/png", "size": 1, "last_modified": datetime.now(tz=UTC)}
     upload.value = ({**file, "content": memoryview(content)},)
     assert np.array_equal(explorer.image, picture[:, ::-1])
-    # Meanwhile the page said so and took no orders; now it does again.
+    # During the computation, the page says so and the controls are disabled.
     assert states[0][0] is True
     assert "Computing" in states[0][1]
     assert states[-1][0] is False
@@ -328,7 +328,7 @@ def test_an_uploaded_picture_is_shown_and_a_bad_one_told(make: Make, picture: Pi
     assert "readable image format" not in words(explorer)
 
 
-def test_the_words_say_what_is_shown_and_where_it_comes_from(make: Make) -> None:
+def test_the_caption_says_what_is_shown_and_where_it_comes_from(make: Make) -> None:
     explorer = make(layer="block3_conv1", channel=5, scale="network", panel="Display")
     channel = explorer.activations["block3_conv1"][..., 5]
     text = words(explorer)
@@ -350,7 +350,7 @@ def test_a_float_picture_says_how_it_was_read(make: Make) -> None:
     assert "read as 0–1" in words(make(np.linspace(0, 1, 40 * 50).reshape(40, 50)))
 
 
-def test_a_mode_of_ones_own_appears_and_one_that_fails_changes_nothing(make: Make) -> None:
+def test_a_custom_mode_appears_and_one_that_fails_changes_nothing(make: Make) -> None:
     try:
 
         @register_mode("spread over channels")
@@ -421,7 +421,7 @@ def test_the_code_makes_the_same_picture_in_a_fresh_process(
     explorer = make(layer="block2_conv1", mode="composite", channels=(3, 9), cmap="magma")
     code = tmp_path / "picture.py"
     rgba = tmp_path / "rgba.npy"
-    # A picture made in memory is left to whoever runs the code.
+    # The code has a placeholder for a picture made in memory, which is filled in here.
     Image.fromarray(picture).save(tmp_path / "cat.png")
     script = filled(explorer.to_code(), "image", tmp_path / "cat.png")
     code.write_text(
@@ -468,7 +468,7 @@ def test_code_never_holds_a_picture(make: Make, picture: Pixels) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf", "npz"])
-def test_save_writes_what_is_on_show(make: Make, tmp_path: Path, suffix: str) -> None:
+def test_save_writes_the_shown_picture(make: Make, tmp_path: Path, suffix: str) -> None:
     explorer = make(layer="block3_conv1", mode="max")
     before = drawn(explorer)
     path = tmp_path / f"picture.{suffix}"
@@ -480,7 +480,7 @@ def test_save_writes_what_is_on_show(make: Make, tmp_path: Path, suffix: str) ->
         )
     elif suffix == "png":
         saved = np.array(Image.open(path).convert("RGB"))
-        # The same picture, but for the line at the foot that says where it comes from.
+        # The file has the same picture and a line at the bottom that names its source.
         foot, height = above_foot(explorer), len(before)
         assert np.array_equal(saved[:foot], before[:foot, :, :3])
         assert len(saved) > height
@@ -511,7 +511,7 @@ def test_a_saved_notebook_holds_the_picture(make: Make) -> None:
     assert np.array_equal(picture[:foot, :, :3], drawn(explorer)[:foot, :, :3])
 
 
-def test_close_gives_everything_back(extractor: FeatureExtractor, picture: Pixels) -> None:
+def test_closing_releases_everything(extractor: FeatureExtractor, picture: Pixels) -> None:
     before = set(_instances)
     explorer = LayerExplorer(picture, extractor=extractor)
     held: list[weakref.ref[Any]] = [
@@ -553,7 +553,7 @@ def test_names_are_never_markup(make: Make, picture: Pixels, tmp_path: Path) -> 
         vgg_widget.pictures.MODES.pop("<script>alert(1)</script>", None)
 
 
-def test_who_observes_the_picture_may_change_a_trait(make: Make, picture: Pixels) -> None:
+def test_an_observer_of_the_picture_may_change_a_trait(make: Make, picture: Pixels) -> None:
     explorer = make()
 
     def strongest(change: Any) -> None:
@@ -602,7 +602,7 @@ def test_a_closed_explorer_says_so(make: Make) -> None:
         explorer.set_trait("channel", 3)
 
 
-def test_what_was_said_of_the_place_under_the_mouse_goes_with_its_picture(make: Make) -> None:
+def test_the_message_of_the_pointer_is_cleared_with_its_picture(make: Make) -> None:
     explorer = make()
     axes, canvas = explorer.figure.axes[1], explorer.canvas
     x, y = axes.transData.transform((20, 30))
@@ -641,7 +641,7 @@ def test_layers_are_listed_by_torchvisions_names_too(make: Make) -> None:
     draws = count_draws(explorer)
     explorer.observe(lambda change: told.append(change["new"]), "layer")
     explorer.layer = "block2_conv1"
-    # The trait is what was set, by whichever name it is listed.
+    # The trait keeps the name that was set, although the control lists another one.
     assert (explorer.layer, told, len(draws)) == ("block2_conv1", ["block2_conv1"], 1)
     assert control(explorer, "layer").value == "features.6"
     assert explorer.state()["layer_names"] == "torchvision"
@@ -658,7 +658,7 @@ def test_layers_are_listed_by_torchvisions_names_too(make: Make) -> None:
     assert explorer.layer == "block3_conv1"
 
 
-def test_a_name_that_is_not_listed_is_chosen_all_the_same(make: Make) -> None:
+def test_a_layer_name_that_is_not_listed_can_be_set(make: Make) -> None:
     explorer = make()
     assert len(options_of(explorer)) == 21
     explorer.layer = "features.11"

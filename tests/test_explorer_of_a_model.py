@@ -1,4 +1,4 @@
-"""A model of one's own, given to the explorer and the comparison directly."""
+"""Tests of custom models that are given directly to the explorer and the comparison."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_explorer_and_a_comparison_take_the_model_itself() -> None:
         np.testing.assert_allclose(pair.pair.first["half"], by_hand, rtol=1e-4, atol=1e-5)
 
 
-def test_what_an_extractor_has_is_not_given_twice() -> None:
+def test_arguments_that_the_extractor_has_are_refused() -> None:
     extractor = FeatureExtractor("random", size=64)
     both: dict[str, Any] = {
         "model": object(),

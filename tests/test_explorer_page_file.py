@@ -1,4 +1,4 @@
-"""The explorer as one HTML file: what is in it, how exact it is, and what is refused."""
+"""Tests of the explorer as one HTML file: its content, precision, size and errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def header(page: Page) -> dict[str, Any]:
 
 
 def unpacked(page: Page, number: int) -> np.ndarray:
-    """A layer's maps as bytes, shape (channels, height, width), from all of its pieces."""
+    """Return the maps of a layer as bytes of shape (channels, height, width), from all pieces."""
     layer = header(page)["layers"][number]
     pieces = -(-len(layer["low"]) // layer["piece"])
     texts = [page.words(f"maps-{number}-{place}") for place in range(pieces)]
@@ -66,9 +66,7 @@ def test_every_value_is_in_it_to_a_508th_of_its_channels_range(
         assert (np.abs(values - maps) <= high[:, None, None] / 507.9).all()
 
 
-def test_tops_winners_and_fields_are_those_of_numpy(
-    activations: Activations, tmp_path: Path
-) -> None:
+def test_ranges_winners_and_fields_match_numpy(activations: Activations, tmp_path: Path) -> None:
     page = saved(activations, tmp_path)
     told = header(page)
     positive = [maps[maps > 0] for maps in activations.values()]
@@ -121,13 +119,13 @@ def test_it_is_one_file_that_runs_its_own_script_alone(
     (picture,) = (attributes for attributes, _ in page.of("img"))
     assert str(picture["src"]).startswith("data:image/png;base64,")
     assert page.words("waiting")
-    # Neither an address nor the folder that the picture was in.
+    # The page has no web address, and not the path of the picture.
     assert "http://" not in page.text
     assert "https://" not in page.text
     assert "secret" not in page.text
 
 
-def test_layers_of_ones_own_without_fields_and_with_both_signs(
+def test_custom_layers_without_fields_and_with_both_signs(
     photo: np.ndarray, tmp_path: Path
 ) -> None:
     activations = exact_extractor()(photo)
@@ -168,7 +166,7 @@ def test_what_does_not_fit_is_halved_and_the_page_says_so(
     small = activations.to_html(path, max_megabytes=whole.size * 0.85e-6)
     assert small.size <= whole.size * 0.85
     assert set(small.halved.values()) == {2}
-    # Those that take most, which are the first ones.
+    # The largest layers are halved, which are the first ones.
     assert set(small.halved) == set(list(activations)[: len(small.halved)])
     page = Page(path)
     assert page.words("halved") == small.halved_words
@@ -180,14 +178,14 @@ def test_what_does_not_fit_is_halved_and_the_page_says_so(
 
 
 def assert_every(step: int, page: Page, activations: Activations, name: str) -> None:
-    """The page has of a layer every n-th row and column, and their values are true."""
+    """Assert that a page has every `step`-th row and column of a layer with their values."""
     number = list(activations).index(name)
     layer = header(page)["layers"][number]
     assert layer["step"] == step
     maps = activations[name].transpose(2, 0, 1)[:, ::step, ::step]
     high = np.asarray(layer["high"])[:, None, None]
     assert (np.abs(unpacked(page, number) / 254 * high - maps) <= high / 507.9).all()
-    # Of ready-made pictures there are fewer, and more is left of them.
+    # The maps of the other modes are few, so they are halved once less.
     fewer = layer["modes"]["step"]
     assert fewer == max(1, step // 2)
     packed = zlib.decompress(base64.b64decode(page.words(f"modes-{number}")))
@@ -220,10 +218,10 @@ def test_a_larger_picture_is_halved_again_until_it_fits(tmp_path: Path) -> None:
         assert_every(written.halved.get(name, 1), Page(path), odd, name)
 
 
-def test_a_large_page_is_told_of_before_it_takes_time(
+def test_a_large_page_is_warned_of_before_any_work(
     activations: Activations, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # All of VGG19's maps of 1000 × 1000 pixels, in no memory.
+    # Maps as VGG19 makes of 1000 × 1000 pixels, broadcast from one number to save memory.
     infos = [replace(info, axes=None) for info in activations.layers]
     side = {info.name: 1000 // int(info.stride) for info in infos}
     maps = {
@@ -233,7 +231,7 @@ def test_a_large_page_is_told_of_before_it_takes_time(
     image = np.zeros((1000, 1000, 3), np.uint8)
     large = Activations(infos, maps, image, activations.weights)
     told: list[object] = []
-    # As errors, warnings are where the work ends.
+    # The tests turn warnings into errors, so the work ends at the warning.
     sentence = (
         r"the whole page would take about 170 MB, and within max_megabytes=10 some layers keep "
         r"only every eighth row and column: name fewer layers=, compute the image with a smaller "
@@ -252,17 +250,17 @@ def test_a_large_page_is_told_of_before_it_takes_time(
     assert "To keep this file small, it has every " in said.out
 
 
-def test_the_text_is_what_a_file_would_be(activations: Activations, tmp_path: Path) -> None:
+def test_the_returned_text_is_that_of_a_file(activations: Activations, tmp_path: Path) -> None:
     text = activations.to_html(layers=["conv5_1", "block1_pool"], title="Two")
     path = tmp_path / "page.HTM"
     written = activations.to_html(path, layers=["conv5_1", "block1_pool"], title="Two")
     assert path.read_text(encoding="utf-8") == text
-    # In network order, and before its ReLU as named.
+    # Layers are in network order; "conv5_1" names the layer before its ReLU.
     assert written.layers == ("block1_pool", "block5_conv1")
     assert '"features.28"' in text
 
 
-def test_what_is_on_show_in_an_explorer_is_on_show_first(
+def test_the_page_opens_with_the_state_of_the_explorer(
     explore: Callable[..., LayerExplorer], tmp_path: Path
 ) -> None:
     explorer = explore(layer="block2_conv1", channel=17, mode="max", cmap="Wistia", scale="layer")
@@ -288,13 +286,13 @@ def test_what_is_on_show_in_an_explorer_is_on_show_first(
         explorer.to_html(tmp_path / "page.png")
 
 
-def test_a_mode_that_needs_a_kernel_is_told_of(
+def test_a_mode_that_needs_a_kernel_warns(
     explore: Callable[..., LayerExplorer], tmp_path: Path
 ) -> None:
     explorer = explore(layer="block5_conv1", mode="groups")
     with pytest.warns(UserWarning, match="mode 'groups' needs a kernel, so the") as told:
         explorer.to_html(tmp_path / "page.html", layers="block5_conv1")
-    # It is told where a person called.
+    # The warning points to the line of the caller.
     assert told[0].filename == __file__
     page = header(Page(tmp_path / "page.html"))
     assert page["first"]["mode"] == "channel"
@@ -334,7 +332,7 @@ def test_bad_arguments_are_named_and_nothing_is_written(
     with pytest.raises(kind, match=sentence):
         activations.to_html(path if path == 3 else tmp_path / path, **arguments)
     assert [one.name for one in tmp_path.iterdir()] == ["folder.html"]
-    # Before any work.
+    # The error is raised before any work.
     assert told == []
 
 
@@ -357,13 +355,13 @@ def test_a_full_disk_keeps_the_old_file(
     assert path.read_text() == "old"
 
 
-def test_a_folder_that_cannot_be_written_is_told_of_before_any_work(
+def test_a_folder_that_cannot_be_written_is_reported_before_any_work(
     activations: Activations,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Whoever runs the tests as root may write everywhere.
+    # The error is simulated, since root may write to every folder.
     def refuse(**_: object) -> tuple[int, str]:
         raise PermissionError(errno.EACCES, "Permission denied", "a name that nobody gave")
 
@@ -379,7 +377,7 @@ def test_a_folder_that_cannot_be_written_is_told_of_before_any_work(
     assert capsys.readouterr().err.endswith(f"vgg-widget: {caught.value}\n")
 
 
-def test_the_command_writes_it(
+def test_the_command_writes_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "cat.html"
@@ -399,7 +397,7 @@ def test_the_command_writes_it(
     assert "--layers 'block9' is not known" in capsys.readouterr().err
 
 
-def test_progress_is_told(activations: Activations) -> None:
+def test_progress_is_reported(activations: Activations) -> None:
     told: list[tuple[int, int | None]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -409,7 +407,7 @@ def test_progress_is_told(activations: Activations) -> None:
     assert told == [(1, 2), (2, 2)]
 
 
-def test_a_page_of_a_layer_of_each_block_is_to_be_small(tmp_path: Path) -> None:
+def test_a_page_of_one_layer_of_each_block_is_small(tmp_path: Path) -> None:
     activations = FeatureExtractor("random", size=(224, 262))(sample_image())
     some = [name for name in activations if name.endswith("_conv2")]
     assert activations.to_html(tmp_path / "some.html", layers=some).size < 4e6
@@ -418,8 +416,8 @@ def test_a_page_of_a_layer_of_each_block_is_to_be_small(tmp_path: Path) -> None:
     assert not one.halved
 
 
-def test_nothing_of_the_computer_that_wrote_it_is_on_a_page(tmp_path: Path) -> None:
-    # Without internet the message says which folder the weights belong into.
+def test_a_page_has_no_paths_of_the_computer_that_wrote_it(tmp_path: Path) -> None:
+    # Without internet, the message names the folder for the weights.
     activations = FeatureExtractor("auto", size=32)(sample_image())
     assert remote_folder() in activations.weights.message
     text = activations.to_html(layers="block5_pool")

@@ -1,4 +1,4 @@
-"""Exported weights: PyTorch and Keras read the numbers, and we the preprocessing as well."""
+"""Tests of exported weights, which PyTorch, Keras and this package can read."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_keras_reads_the_keras_file(expected: Arrays, scratch: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("preprocessing", ["caffe", "torch"])
-def test_what_is_read_back_computes_the_same(
+def test_exported_weights_give_the_same_maps(
     preprocessing: str,
     suffix: str,
     expected: Arrays,
@@ -71,7 +71,7 @@ def test_what_is_read_back_computes_the_same(
     read = resolve(first)
     export_weights(read.arrays, read.preprocessing, second)
     assert resolve(second).preprocessing == preprocessing
-    # One unit, by hand, in the preprocessing that was asked for.
+    # Compute one unit by hand with the chosen preprocessing.
     patch = photo[9:12, 19:22].astype(np.float64)
     if preprocessing == "caffe":
         patch = patch[..., ::-1] - [103.939, 116.779, 123.68]

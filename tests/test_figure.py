@@ -1,4 +1,4 @@
-"""The explorer's figure: what is drawn is the rendering, and the view stays where it should."""
+"""Tests of the explorer's figure: its pixels, colorbar, view, pointer messages and files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ ZOOM = ((7.5, 23.5), (19.5, 3.5))
 
 @pytest.fixture
 def made() -> Activations:
-    """Maps of 8×10 that lie on an image of 32×40 pixels: two layers, both signs, one dead."""
+    """Return two layers of an image of 32×40 pixels.
+
+    The 8×10 maps of the first have both signs before the ReLU, and its last channel is dead.
+    """
     random = np.random.default_rng(11)
     maps = random.normal(size=(8, 10, 5)).astype(np.float32)
     maps[..., 4] = 0
@@ -40,12 +43,12 @@ def made() -> Activations:
 
 
 def pixels(figure: Figure) -> RGB8:
-    """What is on the canvas, without drawing again."""
+    """Return the pixels of the canvas without redrawing it."""
     return pixels_of(figure, redraw=False)
 
 
 def color_at(figure: Figure, axes: Axes, x: float, y: float) -> list[int]:
-    """The colour drawn at a point given in data coordinates."""
+    """Return the colour on the canvas at a point in data coordinates."""
     across, up = axes.transData.transform((x, y))
     picture = pixels(figure)
     color: list[int] = picture[int(picture.shape[0] - up), int(across)].tolist()
@@ -70,13 +73,15 @@ def test_every_location_has_its_colour_on_the_canvas(
     drawn = pixels(shown.figure)
     for row in range(8):
         for column in range(10):
-            # The middle of the 4×4 pixels of the image that the location stands for.
+            # A location covers 4×4 pixels of the image; this is their centre.
             point = shown.map_axes.transData.transform((column * 4 + 1.5, row * 4 + 1.5))
             color = drawn[int(drawn.shape[0] - point[1]), int(point[0])]
             np.testing.assert_array_equal(color, picture.rgba[row, column, :3])
 
 
-def test_the_image_stands_beside_it_pixel_by_pixel(made: Activations, shown: FeatureFigure) -> None:
+def test_the_image_is_drawn_beside_the_map_pixel_by_pixel(
+    made: Activations, shown: FeatureFigure
+) -> None:
     shown.show(render(made, "conv"), made.image, 4)
     drawn = pixels(shown.figure)
     for row in range(32):
@@ -86,7 +91,7 @@ def test_the_image_stands_beside_it_pixel_by_pixel(made: Activations, shown: Fea
             np.testing.assert_array_equal(color, made.image[row, column])
 
 
-def test_a_small_grids_tiles_are_drawn_where_they_are_said_to_be(
+def test_the_tiles_of_a_small_grid_are_drawn_at_their_boxes(
     made: Activations, shown: FeatureFigure
 ) -> None:
     picture = render(made, "conv", "grid")
@@ -113,7 +118,7 @@ def test_a_map_lies_on_the_pixels_that_it_covers() -> None:
 
 
 def test_both_pictures_share_the_images_frame(made: Activations, shown: FeatureFigure) -> None:
-    image = np.zeros((35, 43, 3), np.uint8)  # no multiple of the stride
+    image = np.zeros((35, 43, 3), np.uint8)  # not a multiple of the stride
     shown.show(render(made, "conv"), image, 4)
     assert shown.view == ((-0.5, 42.5), (34.5, -0.5))
     assert shown.input_axes.get_xlim() == (-0.5, 42.5)
@@ -182,7 +187,7 @@ def test_no_colorbar_where_colours_are_not_values(made: Activations, shown: Feat
     assert len(bars(shown.figure)) == 1
 
 
-def test_after_many_changes_it_looks_as_if_drawn_at_once(
+def test_after_many_changes_the_figure_equals_a_new_one(
     made: Activations, shown: FeatureFigure
 ) -> None:
     for step in range(12):
@@ -213,7 +218,7 @@ def test_the_norm_is_the_power_of_the_share_of_the_range(made: Activations, gamm
 
 @pytest.mark.parametrize("layer", ["conv", "features.0"])
 @pytest.mark.parametrize("percentile", [60, 100])
-def test_dragging_the_colorbar_cannot_part_it_from_the_picture(
+def test_dragging_the_colorbar_does_not_change_its_range(
     made: Activations, shown: FeatureFigure, layer: str, percentile: float
 ) -> None:
     toolbar = NavigationToolbar2(shown.figure.canvas)
@@ -253,7 +258,7 @@ def test_a_zoom_stays_on_the_same_part_of_the_image(
     assert shown.view == ZOOM
     shown.show(render(made, "conv", "max", cmap="gray"), made.image, 4)
     assert shown.view == ZOOM
-    # What is drawn there is what lies there: row 2, column 4 of the 8×10 map.
+    # In the zoomed view, row 2, column 4 of the 8×10 map is drawn at its own place.
     picture = render(made, "conv", channel=1)
     shown.show(picture, made.image, 4)
     color = color_at(shown.figure, shown.map_axes, 4 * 4 + 1.5, 2 * 4 + 1.5)
@@ -266,7 +271,7 @@ def test_zooming_either_picture_zooms_both(made: Activations, shown: FeatureFigu
     assert shown.view == ZOOM
 
 
-def test_a_grid_has_a_frame_of_its_own_and_the_zoom_comes_back(
+def test_a_grid_has_its_own_view_and_the_zoom_is_restored_afterwards(
     made: Activations, shown: FeatureFigure
 ) -> None:
     shown.show(render(made, "conv"), made.image, 4)
@@ -275,8 +280,8 @@ def test_a_grid_has_a_frame_of_its_own_and_the_zoom_comes_back(
     shown.show(grid, made.image, 8)
     height, width = grid.rgba.shape[:2]
     assert shown.view == ((-0.5, width - 0.5), (height - 0.5, -0.5))
-    assert shown.input_axes.get_xlim() == (-0.5, 39.5)  # the image is whole beside it
-    shown.view = ((0.0, 5.0), (5.0, 0.0))  # a zoom into the grid is no zoom into the image
+    assert shown.input_axes.get_xlim() == (-0.5, 39.5)  # the input shows the whole image
+    shown.view = ((0.0, 5.0), (5.0, 0.0))  # zooming the grid does not zoom the image
     assert shown.input_axes.get_xlim() == (-0.5, 39.5)
     shown.show(render(made, "wide", "grid", cmap="gray"), made.image, 8)
     assert shown.view == ((0.0, 5.0), (5.0, 0.0))
@@ -285,14 +290,14 @@ def test_a_grid_has_a_frame_of_its_own_and_the_zoom_comes_back(
     assert (shown.input_axes.get_xlim(), shown.input_axes.get_ylim()) == ZOOM
 
 
-def test_another_image_starts_whole(made: Activations, shown: FeatureFigure) -> None:
+def test_another_image_resets_the_zoom(made: Activations, shown: FeatureFigure) -> None:
     shown.show(render(made, "conv"), made.image, 4)
     shown.view = ZOOM
     shown.show(render(made, "conv"), np.zeros((64, 48, 3), np.uint8), 4)
     assert shown.view == ((-0.5, 47.5), (63.5, -0.5))
 
 
-def test_a_zoom_does_not_outlive_its_image_behind_a_grid(
+def test_another_image_resets_the_zoom_behind_a_grid(
     made: Activations, shown: FeatureFigure
 ) -> None:
     other = np.zeros((32, 40, 3), np.uint8)
@@ -304,7 +309,7 @@ def test_a_zoom_does_not_outlive_its_image_behind_a_grid(
     assert shown.view == ((-0.5, 39.5), (31.5, -0.5))
 
 
-def test_home_shows_the_whole_of_what_is_on_show(made: Activations, shown: FeatureFigure) -> None:
+def test_home_shows_the_whole_current_picture(made: Activations, shown: FeatureFigure) -> None:
     toolbar = NavigationToolbar2(shown.figure.canvas)
     shown.show(render(made, "conv"), made.image, 4)
     whole = ((-0.5, 39.5), (31.5, -0.5))
@@ -314,7 +319,7 @@ def test_home_shows_the_whole_of_what_is_on_show(made: Activations, shown: Featu
     drag(shown.figure, (left + 30, low + 30), (left + 130, low + 130))
     zoomed = shown.view
     assert zoomed != whole
-    # A zoom keeps the two pictures together, also through other layers.
+    # The zoom applies to both pictures, and stays when the layer changes.
     assert (shown.input_axes.get_xlim(), shown.input_axes.get_ylim()) == zoomed
     shown.show(render(made, "wide"), made.image, 8)
     assert shown.view == zoomed
@@ -335,7 +340,7 @@ def test_home_shows_the_whole_of_what_is_on_show(made: Activations, shown: Featu
     assert shown.view == whole
 
 
-# Words under the pointer -------------------------------------------------------------------------
+# Messages of the pointer -------------------------------------------------------------------------
 
 
 def test_the_pointer_over_the_map_reads_its_value(made: Activations, shown: FeatureFigure) -> None:
@@ -369,7 +374,7 @@ def test_the_pointer_over_a_grid_reads_the_channel(made: Activations) -> None:
     assert value_at(picture, 8, right, top) == ""  # in the gap
 
 
-def test_the_pointer_says_who_wins(made: Activations) -> None:
+def test_the_pointer_over_argmax_reads_the_winner(made: Activations) -> None:
     picture = render(made, "wide", "argmax")
     winner = int(made["wide"][1, 2].argmax())
     assert value_at(picture, 8, 2 * 8, 1 * 8) == f"row 1, column 2: channel {winner}"
@@ -382,7 +387,7 @@ def test_the_pointer_says_who_wins(made: Activations) -> None:
 # Files -------------------------------------------------------------------------------------------
 
 
-def test_png_holds_what_is_on_show_and_leaves_the_screen(
+def test_a_png_has_the_shown_view_and_leaves_the_canvas_unchanged(
     made: Activations, shown: FeatureFigure
 ) -> None:
     shown.show(render(made, "conv"), made.image, 4)
@@ -393,9 +398,9 @@ def test_png_holds_what_is_on_show_and_leaves_the_screen(
     shown.save(file, "png", "made by a test")
     with Image.open(file) as saved:
         drawn = np.asarray(saved.convert("RGB"))
-    # Equal but for the line at the foot, which the screen has no room for.
+    # The file has an additional line at the bottom, for which the screen has no room.
     foot = above_foot(shown)
-    # On a figure of another height, the edge of a colour falls a hair's breadth elsewhere.
+    # On a figure of another height, edges of colours move by a fraction of a pixel.
     assert np.abs(drawn[:foot].astype(int) - before[:foot]).max() <= 4
     assert drawn.shape[0] > before.shape[0]
     assert (drawn[before.shape[0] :] != drawn[0, 0]).any()
@@ -408,7 +413,7 @@ def test_png_holds_what_is_on_show_and_leaves_the_screen(
 @pytest.mark.parametrize(
     ("suffix", "starts"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
-def test_each_kind_of_file(
+def test_each_file_format_is_written(
     made: Activations, shown: FeatureFigure, suffix: str, starts: bytes, tmp_path: Path
 ) -> None:
     shown.show(render(made, "conv"), made.image, 4)

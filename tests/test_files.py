@@ -1,4 +1,4 @@
-"""A file is there whole or not at all."""
+"""Tests of `atomic_write`: a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_a_failure_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
 
-def test_the_file_follows_the_persons_own_mask(tmp_path: Path) -> None:
+def test_the_file_mode_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         with atomic_write(tmp_path / "a.png") as draft:
             draft.write_bytes(b"x")
         assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o640
-        assert os.umask(0o027) == 0o027  # looking at the mask did not change it
+        assert os.umask(0o027) == 0o027  # reading the mask did not change it
     finally:
         os.umask(before)
 
@@ -76,7 +76,7 @@ def test_a_plain_name_lands_in_the_working_folder(
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_name_as_long_as_can_be(tmp_path: Path) -> None:
+def test_a_name_near_the_maximum_length(tmp_path: Path) -> None:
     name = "ü" * 123 + ".html"
     with atomic_write(tmp_path / name) as draft:
         draft.write_text("x")

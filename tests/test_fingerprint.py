@@ -1,4 +1,4 @@
-"""Networks that compute something else are told apart, and those that compute the same are not."""
+"""Tests of network digests: equal for networks that compute the same, different otherwise."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def scaled(factor: float) -> Any:
 
 
 class Scale:
-    """What a method computes depends on its object, too."""
+    """An object whose state decides what its method computes."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -66,7 +66,7 @@ def joined(x: Any, keras: Any, order: int) -> Any:
     return keras.layers.Subtract()(parts[::order])
 
 
-# Of each the weights are equal, and so are the layers' classes.
+# The two networks of a pair have equal weights, and layers of the same classes.
 OTHERS: dict[str, tuple[Build, Build]] = {
     "order of operands": (lambda _, x: x - 1, lambda _, x: 1 - x),
     "order of tensors": (lambda k, x: joined(x, k, 1), lambda k, x: joined(x, k, -1)),
@@ -113,7 +113,7 @@ OTHERS: dict[str, tuple[Build, Build]] = {
 def test_what_computes_something_else_has_another_digest(what: str) -> None:
     one, other = (network(build) for build in OTHERS[what])
     assert digest_of(one) != digest_of(other)
-    # Built once more, Keras gives its layers other names.
+    # Keras gives the layers of a second build other names.
     again = network(OTHERS[what][0])
     assert digest_of(one) == digest_of(again)
 
@@ -148,7 +148,7 @@ def test_a_store_refuses_layers_that_changed_their_names(tmp_path: Path) -> None
 def test_a_worker_computes_with_the_constant_that_was_sent() -> None:
     images = picture(1)[np.newaxis]
     for factor in (2, 5):
-        # What differs is the constant alone: what is asked for has the same name.
+        # Only the constant differs: the requested layer has the same name.
         extractor = network(
             lambda keras, x, by=factor: keras.layers.Identity(name="last")(x * by)  # type: ignore[misc]
         )
@@ -160,7 +160,7 @@ def test_a_worker_computes_with_the_constant_that_was_sent() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_what_comes_after_the_maps_does_not_count() -> None:
+def test_layers_after_the_last_map_do_not_count() -> None:
     import keras
 
     def build(*head: Any) -> FeatureExtractor:
@@ -169,19 +169,19 @@ def test_what_comes_after_the_maps_does_not_count() -> None:
 
     classifier = build(keras.layers.Flatten(), keras.layers.Dense(4))
     assert digest_of(classifier) == digest_of(build())
-    # Nor does it travel.
+    # The portable network has the same digest.
     assert digest_of(PortableExtractor.of(classifier).extractor()) == digest_of(classifier)
 
 
-def test_what_cannot_be_compared_is_refused_in_a_sentence() -> None:
+def test_a_layer_that_cannot_be_compared_is_refused_with_a_reason() -> None:
     import keras
 
     class Own(keras.layers.Layer):  # type: ignore[misc]
-        def call(self, x: Any, thing: Any = None) -> Any:
-            return x if thing is None else x * 2
+        def call(self, x: Any, extra: Any = None) -> Any:
+            return x if extra is None else x * 2
 
         def get_config(self) -> dict[str, Any]:
-            return {**super().get_config(), "thing": object()}
+            return {**super().get_config(), "extra": object()}
 
     extractor = network(lambda _, x: Own(name="own")(x))
     with pytest.raises(
@@ -206,7 +206,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence() -> None:
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("what", ["lambda", "in a function", "of a notebook", "of an object"])
-def test_a_function_without_a_module_is_refused_in_a_sentence_and_computed(
+def test_a_function_without_a_module_is_refused_for_stores_and_clients_only(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function = {
@@ -220,19 +220,19 @@ def test_a_function_without_a_module_is_refused_in_a_sentence_and_computed(
         monkeypatch.setattr(sys.modules["__main__"], "doubled", doubled, raising=False)
     extractor = network(lambda k, x: k.layers.Lambda(function[what], name="last")(x))
     arguments: Any = {"images": [picture(1)], "layers": "last", "progress": False}
-    sentence = (
+    message = (
         r"cannot be identified uniquely, since .* layer 'last' .* is not a function of an imported "
         r"module\): use numbers, arrays and functions from imported modules, or leave store and "
         "client out"
     )
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         top_activations(extractor, store=tmp_path, **arguments)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=message):
         PortableExtractor.of(extractor)
     top = top_activations(extractor, **arguments)
     assert top["last"].values[0, 0] == 2.0 * int(picture(1)[..., 0].max())
-    # The explorer asks whether it has the same network.
+    # The explorer compares these digests to recognise its own network.
     assert top.weights.digest == weights_digest(extractor)
     other = network(lambda k, x: k.layers.Lambda(function[what], name="last")(x[:, ::2]))
     assert top.weights.digest != weights_digest(other)

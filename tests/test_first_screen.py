@@ -1,4 +1,4 @@
-"""The first screen: the network's strip, buttons of modes, the range, the filmstrip, the figure."""
+"""Tests of the first screen: network strip, mode buttons, range, filmstrip and figure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from vgg_widget.pictures import MODES
 RGB8 = npt.NDArray[np.uint8]
 Explore = Callable[..., LayerExplorer]
 
-# VGG19: how many convolutions a block has before its pool, and how many channels.
+# VGG19's blocks: the number of convolutions before the pool, and the number of channels.
 BLOCKS = {1: (2, 64), 2: (2, 128), 3: (4, 256), 4: (4, 512), 5: (4, 512)}
 LAYERS = {
     number: [*(f"block{number}_conv{n}" for n in range(1, count + 1)), f"block{number}_pool"]
@@ -53,7 +53,7 @@ def strip(explorer: Any, name: str) -> PictureStrip:
 
 
 def is_shown(root: Any, widget: Any) -> bool:
-    """Tell whether neither a widget nor what it stands in is hidden."""
+    """Tell whether neither a widget nor any of its containers is hidden."""
     if root is widget:
         return True
     return any(
@@ -69,7 +69,7 @@ def picture_in(data: bytes) -> RGB8:
 
 
 def inner(activations: Activations, layer: str) -> npt.NDArray[np.float32]:
-    """Return a layer's maps without what the padding reaches, by VGG19's published geometry."""
+    """Return a layer's maps without the border that padding affects, by VGG19's geometry."""
     maps = activations[layer]
     reach = -(-(FIELD[layer] - 1) // (2 * STRIDE[layer]))
     top, left = min(reach, maps.shape[0] // 4), min(reach, maps.shape[1] // 4)
@@ -77,7 +77,7 @@ def inner(activations: Activations, layer: str) -> npt.NDArray[np.float32]:
 
 
 def auto_picture(values: npt.NDArray[np.float32], cmap: str) -> RGB8:
-    """Colour a map over its own range, as the scale auto says."""
+    """Colour a map over its own range, as the scale ``"auto"`` does."""
     top = np.percentile(values[values > 0].astype(np.float64), 99.5)
     unit = np.clip(values / top, 0, 1) ** 0.6
     colours: RGB8 = mpl.colormaps[cmap](unit, bytes=True)[..., :3]
@@ -86,21 +86,21 @@ def auto_picture(values: npt.NDArray[np.float32], cmap: str) -> RGB8:
 
 def assert_same_colours(found: RGB8, expected: RGB8) -> None:
     assert found.shape == expected.shape
-    # A value on the edge of two entries of the colormap may fall to either.
+    # A value on the boundary of two colormap entries may round to either.
     assert np.abs(found.astype(int) - expected.astype(int)).max() <= 6
 
 
-# Small pictures ----------------------------------------------------------------------------------
+# Thumbnails --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4), (40, 7, 3), (1, 1, 4), (112, 112, 3)])
-def test_a_small_picture_is_kept_to_the_pixel(shape: tuple[int, int, int]) -> None:
+def test_a_small_picture_keeps_every_pixel(shape: tuple[int, int, int]) -> None:
     rgba = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
     assert np.array_equal(picture_in(thumbnail(rgba, 112)), rgba[..., :3])
 
 
 @pytest.mark.parametrize("side", [8, 16])
-def test_a_large_picture_is_made_of_means(side: int) -> None:
+def test_a_large_picture_is_averaged_down(side: int) -> None:
     rgb = np.random.default_rng(2).integers(0, 256, (32, 24, 3), np.uint8)
     factor = 32 // side
     cells = rgb.reshape(32 // factor, factor, 24 // factor, factor, 3).astype(float)
@@ -110,7 +110,7 @@ def test_a_large_picture_is_made_of_means(side: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(113, 50), (50, 113), (224, 225), (1000, 3), (1, 5000)])
-def test_no_small_picture_is_larger_than_it_may_be(shape: tuple[int, int]) -> None:
+def test_no_thumbnail_exceeds_the_given_side(shape: tuple[int, int]) -> None:
     found = picture_in(thumbnail(np.zeros((*shape, 3), np.uint8), 112))
     assert max(found.shape) <= 112
     assert min(found.shape[:2]) >= 1
@@ -155,9 +155,7 @@ def test_every_layer_has_a_button_in_its_block(explore: Explore) -> None:
         assert [one["tip"] for one in buttons] == tips
 
 
-def test_strip_and_dropdown_are_one_choice(
-    explore: Explore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_strip_and_dropdown_stay_in_step(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     explorer = explore()
     network, layers = strip(explorer, "network"), control(explorer, "layer")
     rendered = count_renderings(monkeypatch)
@@ -233,14 +231,14 @@ def test_a_block_shows_its_first_layers_most_telling_channel(
             layer = LAYERS[number][0]
             maps = activations[layer]
             if number == 1:
-                # Of a large map every second row and column is compared.
+                # Only every second row and column of a large map is compared.
                 channel = inner(activations, layer)[::2, ::2].std(axis=(0, 1)).argmax()
             else:
                 (channel,) = most_telling(inner(activations, layer), 1)
             assert_same_colours(found, auto_picture(maps[..., channel], cmap))
 
 
-def test_a_block_shows_the_layer_on_show(explore: Explore) -> None:
+def test_a_block_shows_the_selected_layer(explore: Explore) -> None:
     explorer = explore(layer="block3_conv3")
     network = strip(explorer, "network")
     activations = explorer.activations
@@ -258,7 +256,7 @@ def test_a_block_shows_the_layer_on_show(explore: Explore) -> None:
         assert others == [f"block{n}_conv1" for n in BLOCKS if n != number]
 
 
-def test_another_image_has_a_strip_of_its_own(explore: Explore, photo: RGB8) -> None:
+def test_another_image_changes_the_strip(explore: Explore, photo: RGB8) -> None:
     explorer = explore()
     network = strip(explorer, "network")
     before = list(network.pictures)
@@ -268,7 +266,7 @@ def test_another_image_has_a_strip_of_its_own(explore: Explore, photo: RGB8) -> 
     assert network.items[1]["note"] == "32 × 75 × 64"
 
 
-def test_small_pictures_are_made_when_they_change_and_not_with_every_step(
+def test_thumbnails_are_remade_only_when_they_change(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore(layer=LAYER)
@@ -287,7 +285,7 @@ def test_small_pictures_are_made_when_they_change_and_not_with_every_step(
     assert made == []
     explorer.mode = "channel"
     assert made == []
-    # Another layer has other channels; the network is the same.
+    # Another layer changes the filmstrip, but not the network strip.
     explorer.layer = "block2_conv1"
     assert len(made) == 8
     explorer.cmap = "gray"
@@ -349,7 +347,7 @@ def test_all_channels_are_a_click_away(explore: Explore) -> None:
     assert every.description == "all 64 ▸"
 
 
-def test_what_a_click_does_and_the_way_back_are_said(explore: Explore) -> None:
+def test_the_page_says_what_a_click_does_and_how_to_go_back(explore: Explore) -> None:
     explorer = explore(mode="grid", layer=LAYER)
     assert "click on a tile to open its channel" in words(explorer)
     back = control(explorer, "◂ back")
@@ -400,7 +398,7 @@ def test_every_mode_has_a_button_or_is_one_of_the_others(
         assert modes.value == mode
 
 
-def test_the_dots_of_the_others_are_no_mode(explore: Explore) -> None:
+def test_the_placeholder_of_the_other_modes_changes_nothing(explore: Explore) -> None:
     explorer = explore(mode="mean")
     modes = control(explorer, "mode")
     before = on_canvas(explorer)
@@ -453,7 +451,7 @@ def test_the_range_is_chosen_beside_the_picture(explore: Explore, scale: str) ->
     assert explorer.rendering.gamma == (0.6 if scale == "auto" else 1)
 
 
-def test_another_range_comes_with_its_own_percentile_and_gamma(explore: Explore) -> None:
+def test_choosing_a_range_resets_percentile_and_gamma(explore: Explore) -> None:
     explorer: Any = explore(percentile=80.0, gamma=2.0)
     ranges = control(explorer, "range")
     for scale, gamma in (("channel", 1), ("auto", 0.6), ("network", 1)):
@@ -461,7 +459,7 @@ def test_another_range_comes_with_its_own_percentile_and_gamma(explore: Explore)
         ranges.value = scale
         assert (explorer.percentile, explorer.gamma) == (None, None)
         assert explorer.rendering.gamma == gamma
-    # From code nothing else is changed, and the control follows.
+    # Setting the trait changes nothing else, and the control follows.
     explorer.gamma = 2.0
     explorer.scale = "layer"
     assert (ranges.value, explorer.gamma) == ("layer", 2.0)
@@ -473,7 +471,7 @@ SHAPES = {"landscape": (24, 48), "square": (32, 32), "portrait": (48, 32)}
 
 
 def pixel_boxes(view: FeatureFigure) -> tuple[Any, Any]:
-    """Return where the input and the map are, in pixels."""
+    """Return the boxes of the input and the map, in pixels."""
     return view.input_axes.get_window_extent(), view.map_axes.get_window_extent()
 
 
@@ -484,7 +482,7 @@ def of_shape(height: int, width: int, channels: int = 3) -> Activations:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("mode", ["channel", "grid"])
-def test_input_and_map_have_their_own_shape_and_do_not_meet(
+def test_input_and_map_keep_their_shapes_and_do_not_overlap(
     shape: tuple[int, int], mode: str
 ) -> None:
     made = of_shape(*shape, channels=8)
@@ -503,24 +501,24 @@ def test_input_and_map_have_their_own_shape_and_do_not_meet(
     assert of_input.y1 == pytest.approx(of_map.y1, abs=1)
     if mode == "channel":
         assert of_input.y0 == pytest.approx(of_map.y0, abs=1)
-    # No more above and below than words need.
+    # Only text takes room above and below.
     assert high - max(of_input.height, of_map.height) < 80
 
 
-def test_the_figure_is_as_high_as_the_picture_asks() -> None:
+def test_the_figure_height_follows_the_picture() -> None:
     heights = {}
     view = FeatureFigure(new_figure())
-    across = float(view.figure.bbox.width)
+    width = float(view.figure.bbox.width)
     for name, shape in SHAPES.items():
         made = of_shape(*shape)
         view.show(render(made, "conv"), made.image, 1)
-        assert view.figure.bbox.width == across
+        assert view.figure.bbox.width == width
         heights[name] = view.figure.bbox.height
     assert heights["landscape"] < heights["square"] < heights["portrait"]
-    # A portrait stays on the screen all the same.
+    # Even a tall portrait fits on the screen.
     made = of_shape(96, 16)
     view.show(render(made, "conv"), made.image, 1)
-    assert view.figure.bbox.height < 0.8 * across
+    assert view.figure.bbox.height < 0.8 * width
 
 
 @pytest.mark.parametrize(
@@ -532,7 +530,7 @@ def test_the_figure_is_as_high_as_the_picture_asks() -> None:
         (f"conv · {'x' * 80}", None),
     ],
 )
-def test_a_title_is_cut_to_its_room_and_never_smaller(title: str, shown: str | None) -> None:
+def test_a_long_title_is_shortened_and_never_made_smaller(title: str, shown: str | None) -> None:
     made = of_shape(24, 24, channels=2)
     view = FeatureFigure(new_figure())
     view.show(render(made, "conv", channel=0), made.image, 1)
@@ -545,8 +543,8 @@ def test_a_title_is_cut_to_its_room_and_never_smaller(title: str, shown: str | N
         assert title.startswith(found.removesuffix("…"))
     else:
         assert found == shown
-    across = view.map_axes.title.get_window_extent()
-    assert across.x1 <= view.figure.bbox.width
+    extent = view.map_axes.title.get_window_extent()
+    assert extent.x1 <= view.figure.bbox.width
 
 
 def test_a_grid_takes_three_quarters_of_the_width_or_more() -> None:
@@ -578,9 +576,7 @@ def test_another_image_or_mode_gives_the_canvas_another_height(
     assert_consistent(explorer)
 
 
-def test_marks_are_where_the_pictures_are_after_a_change_of_shape(
-    explore: Explore, photo: RGB8
-) -> None:
+def test_marks_follow_a_change_of_the_image_shape(explore: Explore, photo: RGB8) -> None:
     explorer = explore(layer=LAYER, location=(3, 4))
     explorer.image = photo[:, :40]
     explorer.location = (5, 6)
@@ -588,7 +584,7 @@ def test_marks_are_where_the_pictures_are_after_a_change_of_shape(
     assert CENTER[STRIDE[LAYER]] == 1.5
 
 
-# Where everything stands -------------------------------------------------------------------------
+# The layout of the page --------------------------------------------------------------------------
 
 
 def test_the_network_is_above_the_picture_and_channels_are_under_it(explore: Explore) -> None:
@@ -599,7 +595,7 @@ def test_the_network_is_above_the_picture_and_channels_are_under_it(explore: Exp
         return next(number for number, one in enumerate(order) if one is widget)
 
     modes = control(explorer, "mode")
-    stations = [
+    in_order = [
         with_class(explorer, "vgg-notice"),
         strip(explorer, "network"),
         control(explorer, "layer"),
@@ -611,11 +607,11 @@ def test_the_network_is_above_the_picture_and_channels_are_under_it(explore: Exp
         strip(explorer, "channels"),
         with_class(explorer, "vgg-caption"),
     ]
-    places = [place(one) for one in stations]
+    places = [place(one) for one in in_order]
     assert places == sorted(places)
 
 
-def test_an_error_stands_where_the_status_line_is(explore: Explore) -> None:
+def test_an_error_replaces_the_status_line(explore: Explore) -> None:
     explorer = explore(mode="composite")
     error, line = with_class(explorer, "vgg-problem"), with_class(explorer, "vgg-place")
     assert not is_shown(explorer, error)

@@ -1,4 +1,4 @@
-"""What is on show first: layer and channel of an explorer, the words of its trait, whole rows."""
+"""Tests of what an explorer shows first, of `channels`, of gamma, and of a grid's rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Look = Callable[..., LayerExplorer]
 
 @pytest.fixture
 def look(extractor: FeatureExtractor, photo: RGB8) -> Iterator[Look]:
-    """Make explorers that choose for themselves what they show first."""
+    """Return a function that makes explorers, by default with no layer or channel given."""
     made: list[LayerExplorer] = []
 
     def build(image: object = photo, **arguments: Any) -> LayerExplorer:
@@ -61,11 +61,11 @@ def together(extractor: FeatureExtractor, photo: RGB8) -> Iterator[Callable[...,
         comparison.close()
 
 
-# Where it begins --------------------------------------------------------------------------------
+# The first layer and channel --------------------------------------------------------------------
 
 
 def sided(*layers: tuple[str, str, int, int]) -> Activations:
-    """Activations of an image of 64×64, of layers of these names, kinds, rows and columns."""
+    """Return activations of a 64×64 image for layers given as (name, kind, rows, columns)."""
     infos = [LayerInfo(name, None, kind, 2, 64 // rows) for name, kind, rows, _ in layers]
     maps = {name: np.ones((rows, columns, 2), np.float32) for name, _, rows, columns in layers}
     return Activations(infos, maps, np.zeros((64, 64, 3), np.uint8), Provenance("model", "made"))
@@ -88,7 +88,7 @@ def test_vgg19_begins_at_its_third_block(extractor: FeatureExtractor, side: int)
         ([("a", "conv", 64, 64)], "a"),
     ],
 )
-def test_a_model_of_ones_own_begins_nearest_a_quarter(
+def test_a_custom_model_begins_at_the_layer_nearest_a_quarter_of_the_image(
     layers: list[tuple[str, str, int, int]], first: str
 ) -> None:
     assert first_layer(sided(*layers)) == first
@@ -148,7 +148,7 @@ def test_an_explorer_of_a_small_model_begins_at_its_own_layer(look: Look) -> Non
         ({"layer": "block2_conv2", "channel": 4, "channels": (9,)}, "block2_conv2", 4),
     ],
 )
-def test_what_is_given_is_meant(
+def test_given_arguments_override_the_first_choice(
     look: Look, given: dict[str, Any], layer: str, channel: int | None
 ) -> None:
     explorer = look(**given)
@@ -158,7 +158,7 @@ def test_what_is_given_is_meant(
         assert getattr(explorer, name) == value
 
 
-def test_before_a_relu_the_channel_is_told_by_what_is_on_show(look: Look) -> None:
+def test_before_a_relu_the_first_channel_follows_the_values_shown(look: Look) -> None:
     explorer = look(layer="block2_conv1", before_relu=True)
     assert explorer.channel == telling_channels(explorer.activations, "features.5", 1)[0]
 
@@ -167,7 +167,7 @@ def test_before_a_relu_the_channel_is_told_by_what_is_on_show(look: Look) -> Non
 @pytest.mark.parametrize(
     "given", [{}, {"layer": "block1_conv2", "channel": 3}, {"channels": "strongest"}, {"gamma": 2}]
 )
-def test_reset_goes_to_what_was_there_first(look: Look, given: dict[str, Any]) -> None:
+def test_reset_restores_the_first_state(look: Look, given: dict[str, Any]) -> None:
     explorer = look(**given)
     first, picture = explorer.state(), explorer.rendering
     explorer.choose(
@@ -189,7 +189,7 @@ def test_another_picture_keeps_the_layer_and_the_channel(look: Look, photo: RGB8
 
 
 @pytest.mark.parametrize("photograph", ["astronaut", "chelsea", "coffee"])
-def test_the_first_picture_is_neither_dark_nor_a_flood(photograph: str) -> None:
+def test_the_first_map_is_neither_too_dark_nor_too_bright(photograph: str) -> None:
     from skimage import data
 
     activations = FeatureExtractor("kmeans")(load_image(getattr(data, photograph)()))
@@ -200,11 +200,11 @@ def test_the_first_picture_is_neither_dark_nor_a_flood(photograph: str) -> None:
     assert 0.05 <= (luminance > 0.25).mean() <= 0.90
 
 
-# The trait `channels` and its word --------------------------------------------------------------
+# The trait `channels` and its value "strongest" -------------------------------------------------
 
 
 @pytest.mark.parametrize(("mode", "count"), [("composite", 6), ("rgb", 3), ("rainbow", 6)])
-def test_the_traits_word_shows_the_strongest_of_each_layer(
+def test_strongest_shows_the_strongest_channels_of_each_layer(
     look: Look, mode: str, count: int
 ) -> None:
     explorer = look(mode=mode, channels="strongest")
@@ -224,7 +224,7 @@ def test_the_traits_word_shows_the_strongest_of_each_layer(
     assert list(explorer.rendering.channels) == expected
 
 
-def test_the_word_waits_in_modes_that_have_no_use_for_it(look: Look) -> None:
+def test_modes_that_ignore_channels_keep_the_value_strongest(look: Look) -> None:
     explorer = look(layer="block1_conv1", channels="strongest")
     for mode, shown in (("channel", (explorer.channel,)), ("grid", tuple(range(64)))):
         explorer.mode = mode
@@ -245,7 +245,7 @@ def test_any_other_word_is_refused(look: Look, bad: Any, mode: str) -> None:
         explorer.set_trait("location", "strongest")
 
 
-def test_a_state_and_a_script_keep_the_word(look: Look, photo: RGB8) -> None:
+def test_a_state_and_a_script_keep_the_value_strongest(look: Look, photo: RGB8) -> None:
     explorer = look(mode="rgb", channels="strongest")
     state = json.loads(json.dumps(explorer.state()))
     assert state["channels"] == "strongest"
@@ -270,10 +270,10 @@ def test_two_pictures_share_the_strongest_of_both(together: Callable[..., Compar
         assert list(made.channels) == expected
 
 
-# Gamma and scale that were not chosen -----------------------------------------------------------
+# Defaults of gamma and scale --------------------------------------------------------------------
 
 
-def test_gamma_is_the_scales_own_until_it_is_chosen(look: Look) -> None:
+def test_gamma_is_the_scales_default_until_it_is_chosen(look: Look) -> None:
     explorer = look()
     assert explorer.gamma is None
     own = {"auto": 0.6, "channel": 1.0, "layer": 1.0, "network": 1.0}
@@ -288,7 +288,7 @@ def test_gamma_is_the_scales_own_until_it_is_chosen(look: Look) -> None:
         assert explorer.rendering.gamma == 0.4
 
 
-def test_a_state_of_before_is_read_as_it_was_meant(look: Look, photo: RGB8) -> None:
+def test_a_state_of_an_older_version_keeps_its_meaning(look: Look, photo: RGB8) -> None:
     settings = {"layer": "block1_conv1", "channel": 0, "channels": [], "mode": "composite"}
     before = {
         "version": 1,
@@ -319,7 +319,7 @@ def test_a_chosen_gamma_of_1_stays_chosen(look: Look) -> None:
     assert "gamma" not in look().to_code()
 
 
-def test_what_is_asked_of_render_is_the_scales_name_unless_something_is_chosen() -> None:
+def test_full_scale_is_a_name_unless_percentile_or_gamma_is_chosen() -> None:
     assert DisplaySettings().full_scale == "auto"
     chosen = DisplaySettings(percentile=90.0).full_scale
     assert not isinstance(chosen, str)
@@ -352,7 +352,7 @@ def test_a_prime_number_of_tiles_leaves_few_empty(count: int) -> None:
     columns = about_square(count, 1.0)
     rows = -(-count // columns)
     assert 0.5 <= rows / columns <= 2
-    # As few as any grid that is as nearly square.
+    # No grid that is as nearly square leaves fewer tiles empty.
     alike = [n for n in range(1, count + 1) if 0.87 <= n / count**0.5 <= 1.15]
     assert rows * columns - count == min(-count % n for n in alike) < columns
 
@@ -363,7 +363,7 @@ def test_a_grid_is_at_most_four_times_as_long_as_wide(count: int, shape: float) 
     columns = about_square(count, shape)
     rows = -(-count // columns)
     assert 1 <= columns <= count
-    # `shape` is a tile's height by its width.
+    # `shape` is a tile's height divided by its width.
     assert 0.24 <= rows * shape / columns <= 4.1
     # No column at the right is empty.
     assert -(-count // rows) <= columns

@@ -1,4 +1,4 @@
-"""Which side of a ReLU is on show: names, toggle, list and colormap go together."""
+"""Tests of `before_relu`: layer names, toggle, layer list and colormap agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vgg_widget import Activations, FeatureExtractor, LayerExplorer
 Explore = Callable[..., LayerExplorer]
 
 BEFORE, AFTER = "features.10", "features.11"
-"""What torchvision calls block3_conv1."""
+"""Torchvision's names for block3_conv1 before and after its ReLU."""
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def values(explorer: LayerExplorer) -> Any:
     return explorer.rendering.values
 
 
-def toggled(explorer: LayerExplorer) -> tuple[str, bool]:
-    """The two traits that say what is on show, once they have been seen to say so."""
+def checked_traits(explorer: LayerExplorer) -> tuple[str, bool]:
+    """Check that the map shown agrees with `before_relu`; return `layer` and `before_relu`."""
     shown = explorer.activations[BEFORE][..., 5]
     if not explorer.before_relu:
         shown = np.maximum(shown, 0)
@@ -40,25 +40,25 @@ def toggled(explorer: LayerExplorer) -> tuple[str, bool]:
     return explorer.layer, explorer.before_relu
 
 
-def test_the_toggle_shows_what_was_before_the_relu_and_takes_it_back(
+def test_the_toggle_shows_the_map_before_the_relu_and_back(
     explorer: LayerExplorer,
 ) -> None:
     after = explorer.rendering
     assert after is not None
-    assert toggled(explorer) == ("block3_conv1", False)
+    assert checked_traits(explorer) == ("block3_conv1", False)
     explorer.before_relu = True
-    assert toggled(explorer) == ("block3_conv1", True)
+    assert checked_traits(explorer) == ("block3_conv1", True)
     assert explorer.rendering is not None
     assert explorer.rendering.layer == BEFORE
     assert explorer.rendering.vmin is not None
     assert explorer.rendering.vmin == -explorer.rendering.vmax  # type: ignore[operator]
     explorer.before_relu = False
-    assert toggled(explorer) == ("block3_conv1", False)
+    assert checked_traits(explorer) == ("block3_conv1", False)
     np.testing.assert_array_equal(explorer.rendering.rgba, after.rgba)
 
 
 def test_names_of_either_kind_and_the_toggle_agree(explorer: LayerExplorer) -> None:
-    # What is set, in turn, and which layer and side are on show then.
+    # The traits to set, in turn, and the `layer` and `before_relu` expected after each step.
     steps: list[tuple[dict[str, Any], tuple[str, bool]]] = [
         ({"layer": BEFORE}, (BEFORE, True)),
         ({"before_relu": False}, (AFTER, False)),
@@ -68,7 +68,7 @@ def test_names_of_either_kind_and_the_toggle_agree(explorer: LayerExplorer) -> N
         ({"before_relu": True}, ("block3_conv1", True)),
         ({"layer": AFTER}, (AFTER, False)),
         ({"before_relu": True}, (BEFORE, True)),
-        # Whoever leaves a name for what is before gets what the other name stands for.
+        # Leaving a pre-ReLU name for another name also leaves the pre-ReLU side.
         ({"layer": "block3_conv1"}, ("block3_conv1", False)),
         ({"layer": BEFORE, "before_relu": True}, (BEFORE, True)),
         ({"layer": "block3_conv1", "before_relu": False}, ("block3_conv1", False)),
@@ -78,7 +78,7 @@ def test_names_of_either_kind_and_the_toggle_agree(explorer: LayerExplorer) -> N
         with explorer.hold_trait_notifications():
             for name, value in changes.items():
                 setattr(explorer, name, value)
-        assert toggled(explorer) == expected, changes
+        assert checked_traits(explorer) == expected, changes
 
 
 def test_the_side_stays_through_other_layers_and_pools(explorer: LayerExplorer) -> None:
@@ -112,7 +112,7 @@ def test_a_pool_has_one_side(explore: Explore) -> None:
 def test_a_bad_toggle_is_refused(explorer: LayerExplorer, bad: Any) -> None:
     with pytest.raises(TraitError, match=r"'before_relu' trait.*boolean"):
         explorer.before_relu = bad
-    assert toggled(explorer) == ("block3_conv1", False)
+    assert checked_traits(explorer) == ("block3_conv1", False)
 
 
 # The constructor ---------------------------------------------------------------------------------
@@ -126,14 +126,14 @@ def test_a_bad_toggle_is_refused(explorer: LayerExplorer, bad: Any) -> None:
         ({"layer": AFTER, "before_relu": False}, (AFTER, False)),
     ],
 )
-def test_it_begins_on_the_side_that_is_asked_for(
+def test_the_explorer_begins_on_the_requested_side(
     explore: Explore, arguments: dict[str, Any], expected: tuple[str, bool]
 ) -> None:
     explorer = explore(channel=5, **arguments)
-    assert toggled(explorer) == expected
+    assert checked_traits(explorer) == expected
     explorer.layer = "block1_conv1"
     explorer.reset()
-    assert toggled(explorer) == expected
+    assert checked_traits(explorer) == expected
 
 
 def test_reset_and_back_come_back_to_the_side_that_was_on_show(explore: Explore) -> None:
@@ -141,10 +141,10 @@ def test_reset_and_back_come_back_to_the_side_that_was_on_show(explore: Explore)
     explorer.open_channel(0, "features.0")
     assert (explorer.layer, explorer.before_relu) == ("features.0", True)
     explorer.back()
-    assert toggled(explorer) == ("block3_conv1", True)
+    assert checked_traits(explorer) == ("block3_conv1", True)
     explorer.layer = "features.0"
     explorer.reset()
-    assert toggled(explorer) == ("block3_conv1", True)
+    assert checked_traits(explorer) == ("block3_conv1", True)
 
 
 def test_reset_and_back_come_back_to_the_colormap_that_was_on_show(explore: Explore) -> None:
@@ -196,13 +196,13 @@ def test_a_colormap_that_a_person_chose_stays(explorer: LayerExplorer) -> None:
     assert explorer.cmap == "gray"
     explorer.before_relu = False
     assert explorer.cmap == "gray"
-    # One with a middle of its own is good for both.
+    # A diverging colormap suits both sides.
     explorer.cmap = "RdBu_r"
     explorer.before_relu = True
     assert explorer.cmap == "RdBu_r"
     explorer.before_relu = False
     assert explorer.cmap == "RdBu_r"
-    # Chosen together with the side.
+    # A colormap that is chosen together with the side stays, too.
     with explorer.hold_trait_notifications():
         explorer.before_relu = True
         explorer.cmap = "plasma"
@@ -216,24 +216,24 @@ def test_the_list_chooses_the_side_where_it_names_both(explore: Explore) -> None
     explorer = explore(layer="block3_conv1", channel=5, layer_names="both")
     choice = control(explorer, "layer")
     choice.value = BEFORE
-    assert toggled(explorer) == (BEFORE, True)
+    assert checked_traits(explorer) == (BEFORE, True)
     choice.value = "block3_conv1"
-    assert toggled(explorer) == ("block3_conv1", False)
+    assert checked_traits(explorer) == ("block3_conv1", False)
     explorer.before_relu = True
     assert choice.value == BEFORE
     choice.value = "block3_conv1"
-    assert toggled(explorer) == ("block3_conv1", False)
+    assert checked_traits(explorer) == ("block3_conv1", False)
     explorer.before_relu = True
     choice.value = "block4_conv1"
     assert (explorer.layer, explorer.before_relu) == ("block4_conv1", False)
     choice.value = BEFORE
-    assert toggled(explorer) == (BEFORE, True)
+    assert checked_traits(explorer) == (BEFORE, True)
 
 
 def test_the_list_of_keras_names_keeps_the_side(explore: Explore) -> None:
     explorer = explore(layer="block1_conv1", channel=5, before_relu=True)
     control(explorer, "layer").value = "block3_conv1"
-    assert toggled(explorer) == ("block3_conv1", True)
+    assert checked_traits(explorer) == ("block3_conv1", True)
 
 
 def test_the_list_of_torchvisions_names_says_the_side(explore: Explore) -> None:
@@ -243,10 +243,10 @@ def test_the_list_of_torchvisions_names_says_the_side(explore: Explore) -> None:
     explorer.before_relu = True
     assert choice.value == BEFORE
     choice.value = AFTER
-    assert toggled(explorer) == (AFTER, False)
+    assert checked_traits(explorer) == (AFTER, False)
 
 
-# What it costs -----------------------------------------------------------------------------------
+# Cost --------------------------------------------------------------------------------------------
 
 
 def test_the_toggle_costs_no_forward_pass(

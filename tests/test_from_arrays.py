@@ -1,4 +1,4 @@
-"""Activations of arrays from anywhere, and explorers of activations: without any network."""
+"""Tests of `Activations.from_arrays`, and of explorers of activations without a network."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def made(image: RGB8) -> Activations:
 # Arrays ------------------------------------------------------------------------------------------
 
 
-def test_numbers_are_kept_and_become_nobody_elses(image: RGB8) -> None:
+def test_values_are_copied_and_read_only(image: RGB8) -> None:
     given = maps()
     made = Activations.from_arrays(given, image, label="a simulator")
     given["early"][:] = 7
@@ -102,7 +102,7 @@ def test_tensors_of_other_frameworks(image: RGB8) -> None:
         Activations.from_arrays({"a": attached}, image)
 
 
-def test_what_is_not_known_is_not_made_up(made: Activations, image: RGB8) -> None:
+def test_unknown_geometry_stays_undefined(made: Activations, image: RGB8) -> None:
     assert [info.stride for info in made.layers] == [2, 4, 8]
     assert {info.torch_name for info in made.layers} == {None}
     assert [info.block for info in made.layers] == ["early", "layer1", "layer1"]
@@ -110,13 +110,13 @@ def test_what_is_not_known_is_not_made_up(made: Activations, image: RGB8) -> Non
     assert info.receptive_field is None
     with pytest.raises(ValueError, match=r"field of layer 'layer1\.0' is not defined"):
         info.receptive_field_box(0, 0, (96, 128))
-    # A unit lies where its part of the picture is.
+    # A unit is located at the centre of its part of the picture.
     assert info.field_center(0, 0) == (1.5, 1.5)
     assert info.unit_at(95, 127, (24, 32)) == (23, 31)
 
 
 @pytest.mark.parametrize(
-    ("arrays", "kind", "told"),
+    ("arrays", "kind", "expected"),
     [
         ([np.zeros((3, 3, 3))], TypeError, "arrays is a list: pass a dict"),
         ({}, ValueError, "arrays is empty: pass at least one layer"),
@@ -136,8 +136,10 @@ def test_what_is_not_known_is_not_made_up(made: Activations, image: RGB8) -> Non
         ),
     ],
 )
-def test_what_is_refused(arrays: Any, kind: type[Exception], told: str, image: RGB8) -> None:
-    with pytest.raises(kind, match=told) as caught:
+def test_bad_arrays_are_refused(
+    arrays: Any, kind: type[Exception], expected: str, image: RGB8
+) -> None:
+    with pytest.raises(kind, match=expected) as caught:
         Activations.from_arrays(arrays, image)
     message = str(caught.value)
     assert message.endswith(".")
@@ -146,7 +148,7 @@ def test_what_is_refused(arrays: Any, kind: type[Exception], told: str, image: R
         Activations.from_arrays(maps(), "no/such/picture.png")
 
 
-def test_nan_is_warned_of(image: RGB8) -> None:
+def test_nan_and_infinity_warn(image: RGB8) -> None:
     array = np.ones((12, 16, 2))
     array[0, 0, 0], array[0, 1, 0] = np.nan, 1e300
     with pytest.warns(UserWarning, match=r"0\.52% of the values of arrays\['a'\] are NaN or inf"):
@@ -156,8 +158,8 @@ def test_nan_is_warned_of(image: RGB8) -> None:
     assert render(made, "a").rgba.shape[:2] == (12, 16)
 
 
-def test_a_picture_of_another_shape_is_taken_and_told_of(image: RGB8) -> None:
-    # Twice as large is the same picture; a map may round its sides down.
+def test_an_image_of_other_proportions_is_accepted_with_a_message(image: RGB8) -> None:
+    # A picture twice as large has the same proportions; maps may round their sides down.
     for other in (image.repeat(2, axis=0).repeat(2, axis=1), image[:95, :127]):
         assert Activations.from_arrays(maps(), other).weights.message == ""
     made = Activations.from_arrays(maps(), image[:, :96])
@@ -167,7 +169,7 @@ def test_a_picture_of_another_shape_is_taken_and_told_of(image: RGB8) -> None:
     assert made.info("early").covered(48, 64) == (96, 96)
 
 
-def test_a_file_gives_it_back(made: Activations, tmp_path: Path) -> None:
+def test_saving_and_loading_restores_the_activations(made: Activations, tmp_path: Path) -> None:
     made.save(tmp_path / "x.npz")
     again = Activations.load(tmp_path / "x.npz")
     assert again.layers == made.layers
@@ -176,7 +178,7 @@ def test_a_file_gives_it_back(made: Activations, tmp_path: Path) -> None:
         np.testing.assert_array_equal(again[name], made[name])
 
 
-def test_what_takes_activations_takes_these(made: Activations, tmp_path: Path) -> None:
+def test_functions_of_activations_accept_these(made: Activations, tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
     axes = plot(made, "layer1.0", "grid", ax=Figure().subplots())
@@ -233,7 +235,7 @@ def test_an_explorer_shows_what_render_does(explorer: LayerExplorer, made: Activ
         lambda explorer, image: setattr(explorer, "image", image),
     ],
 )
-def test_what_needs_a_network_says_so(
+def test_methods_that_need_a_network_raise(
     act: Callable[[LayerExplorer, RGB8], Any], explorer: LayerExplorer, image: RGB8
 ) -> None:
     before = explorer.rendering
@@ -242,7 +244,7 @@ def test_what_needs_a_network_says_so(
     assert explorer.rendering is before
 
 
-def test_the_panels_say_so_too(
+def test_panels_that_need_a_network_say_so(
     explorer: LayerExplorer, noisy_top: TopActivations, made: Activations
 ) -> None:
     for panel in ("Circuit", "Looks for", "What is left"):
@@ -262,12 +264,14 @@ def test_the_panels_say_so_too(
     ("name", "value"),
     [("weights", "random"), ("network", "vgg16"), ("size", 64), ("preprocess", abs)],
 )
-def test_what_would_make_a_network_is_refused(name: str, value: Any, made: Activations) -> None:
+def test_arguments_of_a_network_are_refused(name: str, value: Any, made: Activations) -> None:
     with pytest.raises(ValueError, match=f"{name} .* was given with activations, .* computed"):
         LayerExplorer(made, **{name: value})
 
 
-def test_another_one_takes_its_place(explorer: LayerExplorer, made: Activations) -> None:
+def test_other_activations_replace_the_current_ones(
+    explorer: LayerExplorer, made: Activations
+) -> None:
     other = Activations.from_arrays(
         {name: 2 * array for name, array in maps().items()}, made.image, label="a simulator"
     )
@@ -289,13 +293,13 @@ def test_state_and_code(explorer: LayerExplorer, made: Activations) -> None:
     assert "FeatureExtractor" not in code
     assert "activations = ...  # a simulator: put Activations.load('x.npz') here\n" in code
     namespace: dict[str, Any] = {}
-    # The last line draws with pyplot.
+    # Leave out the last line, which draws with pyplot.
     drawn = code.replace("activations = ...", "activations = given").rpartition("axes = ")[0]
-    exec(drawn, {"given": made}, namespace)  # noqa: S102 - what it is for
+    exec(drawn, {"given": made}, namespace)  # noqa: S102 - the code under test
     np.testing.assert_array_equal(namespace["rendering"].rgba, explorer.main_rendering.rgba)
 
 
-def test_of_a_network_that_is_there_too(
+def test_activations_together_with_their_extractor(
     extractor: FeatureExtractor, photo: RGB8, activations: Activations, made: Activations
 ) -> None:
     explorer = LayerExplorer(activations, extractor=extractor, layer="block2_conv1", channel=1)
@@ -314,10 +318,10 @@ def test_of_a_network_that_is_there_too(
         LayerExplorer(made, extractor=extractor)
 
 
-def test_before_relu_of_a_file_of_a_network(activations: Activations, tmp_path: Path) -> None:
+def test_a_loaded_file_shows_maps_before_a_relu(activations: Activations, tmp_path: Path) -> None:
     activations.save(tmp_path / "x.npz")
     explorer = LayerExplorer(Activations.load(tmp_path / "x.npz"), layer="conv3_1")
-    # Before its ReLU, with both signs.
+    # The map before the ReLU has both signs.
     vmin = explorer.main_rendering.vmin
     assert vmin is not None
     assert vmin < 0
@@ -329,15 +333,15 @@ def test_arrays_have_no_names_of_torchvision(explorer: LayerExplorer) -> None:
         explorer.layer_names = "torchvision"
 
 
-def test_two_are_compared(made: Activations, image: RGB8) -> None:
+def test_activations_of_two_images_are_compared(made: Activations, image: RGB8) -> None:
     doubled = {name: 2 * array for name, array in maps().items()}
     other = Activations.from_arrays(doubled, image, label="a simulator")
     comparison = compare(made, other, layer="early", channel=1)
-    difference = comparison.renderings
-    assert difference is not None
-    assert difference.difference.values is not None
+    renderings = comparison.renderings
+    assert renderings is not None
+    assert renderings.difference.values is not None
     np.testing.assert_allclose(
-        np.asarray(difference.difference.values), np.asarray(made["early"][..., 1]), rtol=1e-6
+        np.asarray(renderings.difference.values), np.asarray(made["early"][..., 1]), rtol=1e-6
     )
     assert "both = Pair.of(first, second)" in comparison.to_code()
     comparison.first = other

@@ -1,4 +1,4 @@
-"""What the explorer does where a notebook is shown by other programs than Jupyter's."""
+"""Tests of the explorer in front ends other than Jupyter's: Colab and JupyterLite."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ URL = "https://ssl.gstatic.com/colaboratory-static/widgets/manager.min.js"
 
 
 class Colab(ModuleType):
-    """Stands in for `google.colab.output`, whose manager has an address once it is enabled."""
+    """A stub of `google.colab.output`, whose widget manager has a URL once it is enabled."""
 
     def __init__(self) -> None:
         super().__init__("google.colab.output")
@@ -33,7 +33,7 @@ class Colab(ModuleType):
 
 @pytest.fixture
 def colab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Colab]:
-    """Colab's package, which its kernels import at their start."""
+    """Install a stub of Colab's package, which Colab's kernels import when they start."""
     output = Colab()
     for name in ("google", "google.colab"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -44,44 +44,46 @@ def colab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Colab]:
     once.cache_clear()
 
 
-def test_colab_is_told_once_that_there_are_widgets_of_others(
+def test_colabs_custom_widget_manager_is_enabled_once(
     colab: Colab, explore: Callable[..., LayerExplorer]
 ) -> None:
     shown = [explore(), explore()]
     for explorer in [*shown, shown[0]]:
         _, metadata = explorer._repr_mimebundle_()
-        # As Colab's own hook writes it into what `display` shows.
+        # Colab's own display hook writes the same metadata.
         assert metadata == {VIEW: {"colab": {"custom_widget_manager": {"url": URL}}}}
     assert colab.enabled == 1
 
 
-def test_elsewhere_nothing_is_said_of_colab(explore: Callable[..., LayerExplorer]) -> None:
+def test_outside_colab_the_bundle_has_no_metadata_for_it(
+    explore: Callable[..., LayerExplorer],
+) -> None:
     bundle = explore()._repr_mimebundle_()
     assert {VIEW, "image/png", "text/plain"} == set(bundle)
 
 
-def test_importing_tells_colab_nothing() -> None:
+def test_importing_does_not_enable_colabs_widget_manager() -> None:
     code = (
         "import sys\n"
         "from types import ModuleType\n"
-        "told = []\n"
+        "enabled = []\n"
         "output = ModuleType('google.colab.output')\n"
-        "output.enable_custom_widget_manager = lambda: told.append(1)\n"
+        "output.enable_custom_widget_manager = lambda: enabled.append(1)\n"
         "sys.modules['google.colab.output'] = output\n"
         "import vgg_widget\n"
         "import vgg_widget.explorer.helper\n"
-        "assert told == []\n"
+        "assert enabled == []\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_in_jupyterlite_what_was_computed_elsewhere_can_be_seen(
+def test_jupyterlite_shows_activations_computed_elsewhere(
     activations: Activations, tmp_path: Path
 ) -> None:
     activations.save(tmp_path / "x.npz")
     code = (
         "import sys\n"
-        # As in Pyodide, for which there is no TensorFlow.
+        # Pyodide has no TensorFlow.
         "sys.modules['keras'] = sys.modules['tensorflow'] = None\n"
         "import matplotlib; matplotlib.use('Agg')\n"
         "import matplotlib.pyplot, vgg_widget\n"
@@ -101,7 +103,7 @@ def test_in_jupyterlite_what_was_computed_elsewhere_can_be_seen(
         capture_output=True,
         text=True,
     )
-    total, told = done.stdout.splitlines()
+    total, message = done.stdout.splitlines()
     expected = activations["block3_conv1"].max(axis=-1).sum()
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
-    assert told.startswith("TensorFlow does not run in JupyterLite: compute elsewhere")
+    assert message.startswith("TensorFlow does not run in JupyterLite: compute elsewhere")

@@ -1,4 +1,4 @@
-"""Arbitrary input: what is promised holds for good files, changed ones and findings."""
+"""Tests that good, mutated and arbitrary input is read or refused with a clear error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def every_finding() -> list[Any]:
 
 
 @pytest.mark.parametrize(("target", "path"), every_finding())
-def test_what_once_broke_a_promise_breaks_none(target: str, path: Path) -> None:
+def test_findings_of_the_fuzzer_break_no_promise(target: str, path: Path) -> None:
     TARGETS[target](path.read_bytes())
 
 
@@ -61,7 +61,7 @@ def test_good_states_make_explorers(good: dict[str, Any]) -> None:
     check_state({**described_state(b""), **good})
 
 
-# --- any bytes, and good files with something changed
+# --- arbitrary bytes and mutated files
 
 MUTATIONS = st.lists(
     st.tuples(
@@ -75,7 +75,7 @@ MUTATIONS = st.lists(
 
 
 def mutated(data: bytes, changes: list[tuple[str, float, bytes]]) -> bytes:
-    """Change some bytes; where is given as a part of the whole."""
+    """Change some bytes, at positions given as fractions of the length."""
     for how, part, some in changes:
         at = int(part * len(data))
         before, after = data[:at], data[at:]
@@ -98,13 +98,13 @@ def test_any_bytes_are_a_picture_or_refused(data: bytes) -> None:
 
 
 @given(st.sampled_from(sorted(PICTURE_FILES)), MUTATIONS)
-def test_any_changed_picture_is_one_or_refused(
+def test_any_changed_picture_file_is_read_or_refused(
     name: str, changes: list[tuple[str, float, bytes]]
 ) -> None:
     check_image(mutated(PICTURE_FILES[name], changes))
 
 
-# --- any array
+# --- arbitrary arrays
 
 SIDES = st.integers(32, 48)
 PICTURES = st.tuples(SIDES, SIDES, st.just(3)).flatmap(lambda shape: hnp.arrays(np.uint8, shape))
@@ -118,7 +118,7 @@ def test_any_picture_comes_back_from_png(picture: RGB8) -> None:
 
 @given(PICTURES, st.sampled_from(["f4", ">f8"]))
 def test_any_picture_comes_back_from_floats(picture: RGB8, dtype: str) -> None:
-    # Floats of a nearly black picture are read as 0-1, or refused.
+    # Floats of a nearly black picture would be read as 0-1, or refused.
     picture[::2] = np.maximum(picture[::2], 16)
     np.testing.assert_array_equal(load_image(picture.astype(dtype) / np.float32(255)), picture)
     np.testing.assert_array_equal(load_image(picture.astype(dtype)), picture)
@@ -146,14 +146,14 @@ def test_any_array_is_a_picture_or_refused(array: npt.NDArray[Any]) -> None:
     assert array.tobytes() == kept
 
 
-NOTHING_IN_ORDER = st.recursive(
+NESTED_LISTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner),
     max_leaves=12,
 )
 
 
-@given(NOTHING_IN_ORDER.filter(lambda value: not isinstance(value, str)))
+@given(NESTED_LISTS.filter(lambda value: not isinstance(value, str)))
 def test_any_lists_are_refused(value: object) -> None:
     with pytest.raises(ImageError) as caught:
         load_image(value)
@@ -178,7 +178,7 @@ def test_small_files_of_weights_give_their_numbers(suffix: str, tmp_path: Path) 
     path.write_bytes(mended(WEIGHTS_FILES[suffix]))
     arrays = read_weights(path)
     assert arrays is not None
-    # In .npz kernels are kept in 16 bits; the others hold them as they are.
+    # .npz stores kernels in 16 bits; the other formats store them exactly.
     within = 2e-3 if suffix == ".npz" else 0
     for name, pair in some_weights(5).items():
         for got, wanted in zip(arrays[name], pair, strict=True):
@@ -216,7 +216,7 @@ def test_any_json_is_a_state_or_refused(given_state: Any) -> None:
 KEYS = sorted({key for one in STATES for key in one})
 
 
-# An explorer takes a fifth of a second, and much of this JSON makes one.
+# Creating an explorer takes a fifth of a second, and much of this JSON creates one.
 @pytest.mark.slow
 @settings(max_examples=settings().max_examples // 2)
 @given(st.sampled_from(STATES), st.sampled_from(KEYS), JSON)
@@ -226,7 +226,7 @@ def test_any_changed_state_makes_an_explorer_or_is_refused(
     check_state({**described_state(b""), **json.loads(json.dumps({**good, key: value}))})
 
 
-LARGE = 10**400  # JSON may hold whole numbers beyond any float.
+LARGE = 10**400  # JSON allows integers larger than any float.
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_wrong_value_is_refused_by_its_key(key: str, value: Any) -> None:
         LayerExplorer.from_state(PICTURE, given_state, extractor=untrained())
 
 
-# A name that there is would be looked for in caches, and its network built.
+# A known name would be looked up in caches, and its network built.
 @given(JSON.filter(lambda value: value not in ("auto", "imagenet", "kmeans", "random")))
 def test_weights_in_a_state_are_read_or_refused(value: Any) -> None:
     with pytest.raises(WeightsError) as caught:
@@ -262,7 +262,7 @@ def test_weights_in_a_state_are_read_or_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["x" * 5000, "/" + "x" * 5000 + ".h5", "a\0b.h5", "\ud800.h5", "/"]
 )
-def test_names_that_no_file_of_weights_has(name: str) -> None:
+def test_impossible_names_of_weights_files_are_refused(name: str) -> None:
     with pytest.raises(WeightsError) as caught:
         LayerExplorer.from_state(PICTURE, {"version": 1, "weights": name})
     check_sentence(caught.value, "weights")
@@ -274,7 +274,7 @@ def _is_size(value: Any) -> bool:
 
 
 @given(JSON.filter(lambda value: not _is_size(value)))
-def test_a_size_in_a_state_that_is_none_is_refused(value: Any) -> None:
+def test_an_invalid_size_in_a_state_is_refused(value: Any) -> None:
     given_state = {"version": 1, "weights": "random", "size": value}
     with pytest.raises(ValueError, match=r"^size .* cannot be used: give"):
         LayerExplorer.from_state(PICTURE, given_state)

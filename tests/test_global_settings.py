@@ -1,4 +1,4 @@
-"""Keras's global settings change no map; where TensorFlow cannot compute, a sentence says so."""
+"""Tests that Keras's settings change no map, and of errors where TensorFlow cannot run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ POLICIES = (
 
 @contextmanager
 def settings(policy: str, floatx: str = "float32", layout: str = "channels_last") -> Iterator[None]:
-    """Set what a notebook may set, and Keras's defaults again."""
+    """Set Keras's global settings, and restore the defaults at the end."""
     import keras
 
     epsilon = keras.config.epsilon()
@@ -59,8 +59,8 @@ def settings(policy: str, floatx: str = "float32", layout: str = "channels_last"
 
 
 @pytest.fixture(scope="module")
-def numbers() -> ResolvedWeights:
-    """The numbers of the session's extractor, so that networks are made of them quickly."""
+def weights() -> ResolvedWeights:
+    """Return the weights of `extractor`, from which networks are created quickly."""
     return resolve("random")
 
 
@@ -80,30 +80,30 @@ LAYOUTS = ("channels_last", "channels_first")
 def test_vgg19_is_the_same_under_all_settings(
     extractor: FeatureExtractor,
     activations: Activations,
-    numbers: ResolvedWeights,
+    weights: ResolvedWeights,
     chosen: tuple[str, str, str],
 ) -> None:
     image = activations.image
     with networks_apart():
         with settings(*chosen):
             assert_same_maps(extractor(image), activations)
-            made = FeatureExtractor(numbers, size=None)
+            made = FeatureExtractor(weights, size=None)
             assert_same_maps(made(image), activations)
         assert_same_maps(made(image), activations)
-        # The one that is kept from before.
-        assert_same_maps(FeatureExtractor(numbers, size=None)(image), activations)
+        # The cached network, which was built under the other settings.
+        assert_same_maps(FeatureExtractor(weights, size=None)(image), activations)
 
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64", "int8_from_float32"])
-def test_the_model_is_the_same_in_ones_own_hands(
-    extractor: FeatureExtractor, activations: Activations, numbers: ResolvedWeights, policy: str
+def test_calling_the_model_directly_gives_the_same_maps(
+    extractor: FeatureExtractor, activations: Activations, weights: ResolvedWeights, policy: str
 ) -> None:
     batch = activations.image[None].astype(np.float32)
     expected = [np.asarray(maps) for maps in extractor.model(batch)]
     with networks_apart():
         with settings(policy, "float16", "channels_first"):
-            model = FeatureExtractor(numbers).model
+            model = FeatureExtractor(weights).model
             found = [np.asarray(maps) for maps in model(batch)]
         assert [layer.name for layer in model.layers[1:]] == list(activations)
     assert {maps.dtype for maps in found} == {np.dtype(np.float32)}
@@ -112,7 +112,7 @@ def test_the_model_is_the_same_in_ones_own_hands(
 
 
 def test_names_and_maps_outlive_a_cleared_session(
-    extractor: FeatureExtractor, activations: Activations, numbers: ResolvedWeights
+    extractor: FeatureExtractor, activations: Activations, weights: ResolvedWeights
 ) -> None:
     import keras
 
@@ -120,7 +120,7 @@ def test_names_and_maps_outlive_a_cleared_session(
         for _ in range(2):
             keras.backend.clear_session()
             assert_same_maps(extractor(activations.image), activations)
-            made = FeatureExtractor(numbers, size=None)
+            made = FeatureExtractor(weights, size=None)
             assert_same_maps(made(activations.image), activations)
             assert [layer.name for layer in made.model.layers[1:]] == list(activations)
             named._networks.clear()
@@ -128,7 +128,7 @@ def test_names_and_maps_outlive_a_cleared_session(
 
 @pytest.mark.usefixtures("own_networks")
 def test_a_network_that_cannot_run_is_not_kept(
-    activations: Activations, numbers: ResolvedWeights, monkeypatch: pytest.MonkeyPatch
+    activations: Activations, weights: ResolvedWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tensorflow as tf
 
@@ -138,8 +138,8 @@ def test_a_network_that_cannot_run_is_not_kept(
     with monkeypatch.context() as patch:
         patch.setattr(tf.nn, "bias_add", broken)
         with pytest.raises(TypeError, match="no such kernel"):
-            FeatureExtractor(numbers, size=None)
-    assert_same_maps(FeatureExtractor(numbers, size=None)(activations.image), activations)
+            FeatureExtractor(weights, size=None)
+    assert_same_maps(FeatureExtractor(weights, size=None)(activations.image), activations)
 
 
 SHOW = """
@@ -172,8 +172,8 @@ def test_what_keras_json_says_changes_nothing(activations: Activations, tmp_path
     chosen = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}
     (tmp_path / "keras.json").write_text(json.dumps({**chosen, "backend": "tensorflow"}))
     np.save(tmp_path / "image.npy", activations.image)
-    told, digest = run(SHOW, str(tmp_path / "image.npy"), KERAS_HOME=str(tmp_path))
-    assert told == "float16 channels_first float16"
+    names, digest = run(SHOW, str(tmp_path / "image.npy"), KERAS_HOME=str(tmp_path))
+    assert names == "float16 channels_first float16"
     maps = b"".join(activations[name].tobytes() for name in activations)
     assert digest == hashlib.sha256(maps).hexdigest()
 
@@ -224,11 +224,11 @@ def test_the_strongest_of_a_set_are_the_same(extractor: FeatureExtractor, photo:
         np.testing.assert_array_equal(found[name].images, expected[name].images)
 
 
-# A model of one's own --------------------------------------------------------------------------
+# Custom models ----------------------------------------------------------------------------------
 
 
 def own_model(**layer: Any) -> Any:
-    """A model that is made as its owner's settings have it, unless told otherwise."""
+    """Return a model made under the current Keras settings, unless `layer` overrides them."""
     import keras
 
     pixels = keras.Input((64, 75, 3), name="pixels")
@@ -242,7 +242,9 @@ def own_model(**layer: Any) -> Any:
 
 @pytest.mark.parametrize("made_first", [True, False])
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
-def test_ones_own_model_does_as_keras_has_it(photo: RGB8, policy: str, made_first: bool) -> None:
+def test_a_custom_model_computes_what_keras_computes(
+    photo: RGB8, policy: str, made_first: bool
+) -> None:
     model = own_model() if made_first else None
     with settings(policy):
         model = model or own_model()
@@ -251,14 +253,14 @@ def test_ones_own_model_does_as_keras_has_it(photo: RGB8, policy: str, made_firs
     again = FeatureExtractor(model=model)(photo)["last"]
     expected = np.asarray(direct, np.float32)[0]
     assert expected.max() > 0
-    # Half precision is rounded alike only by the same kernels.
+    # Only the same kernels round half precision identically.
     tolerance = 1e-5 if made_first or policy == "float64" else 2e-2
     for found in (maps, again):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=tolerance * expected.max())
 
 
-def test_ones_own_model_is_looked_at_when_it_cannot_be_quantised(photo: RGB8) -> None:
+def test_a_custom_model_works_under_a_quantised_policy(photo: RGB8) -> None:
     model = own_model()
     with settings("int8_from_float32"):
         direct = model(photo[None].astype(np.float32))
@@ -308,7 +310,7 @@ def inside_a_data_set(act: Callable[[], object]) -> None:
 
 
 def symbolic(image: Any) -> Any:
-    """A tensor of the graph that is made."""
+    """Return a symbolic tensor of the graph under construction."""
     import tensorflow as tf
 
     tensor = tf.identity(tf.constant(np.asarray(image)))
@@ -316,7 +318,7 @@ def symbolic(image: Any) -> Any:
     return tensor
 
 
-def test_a_data_set_that_is_mapped_through_an_extractor(
+def test_mapping_a_data_set_through_an_extractor_is_refused(
     extractor: FeatureExtractor, photo: RGB8
 ) -> None:
     import tensorflow as tf
@@ -343,7 +345,7 @@ def own(photo: RGB8) -> FeatureExtractor:
         lambda given: given.extractor(given.photo),
         lambda given: given.own(given.photo),
         lambda given: list(given.extractor.stream([given.photo, given.photo])),
-        # A tensor of a graph has no values that could be read as an image.
+        # A symbolic tensor has no values that could be read as an image.
         lambda given: given.extractor(symbolic(given.photo)),
         lambda given: given.own(symbolic(given.photo)),
         lambda given: given.extractor(symbolic(given.photo / 255)),
@@ -370,23 +372,23 @@ def test_without_eager_execution_a_sentence_says_so(
     def refused() -> None:
         with pytest.raises(RuntimeError, match="does not execute eagerly") as caught:
             act(given)
-        # Before TensorFlow writes lines of the user's code around it.
-        told.append(str(caught.value))
+        # Keep the message before TensorFlow adds lines of the user's code to it.
+        messages.append(str(caught.value))
 
-    told: list[str] = []
+    messages: list[str] = []
     with networks_apart():
         inside(refused)
-    assert len(told) == 1
-    assert_one_sentence(told[0], "outside tf.function and tf.Graph().as_default()")
-    # And nothing is broken afterwards.
+    assert len(messages) == 1
+    assert_one_sentence(messages[0], "outside tf.function and tf.Graph().as_default()")
+    # The extractor still works afterwards.
     assert extractor(photo)["block5_pool"].shape == (2, 2, 512)
 
 
-def assert_one_sentence(told: str, advice: str) -> None:
-    assert advice in told
-    assert "\n" not in told
-    assert told.endswith(".")
-    assert ". " not in told
+def assert_one_sentence(message: str, advice: str) -> None:
+    assert advice in message
+    assert "\n" not in message
+    assert message.endswith(".")
+    assert ". " not in message
 
 
 NO_EAGER = """
@@ -404,9 +406,9 @@ for weights in ("random", "kmeans"):
 
 @pytest.mark.slow
 def test_with_eager_execution_switched_off_a_sentence_says_so() -> None:
-    told = run(NO_EAGER)
-    assert len(told) == 2
-    for line in told:
+    messages = run(NO_EAGER)
+    assert len(messages) == 2
+    for line in messages:
         assert_one_sentence(line, "restart the kernel if tf.compat.v1.disable_eager_execution()")
 
 
@@ -418,14 +420,14 @@ from vgg_widget import FeatureExtractor, render
 from vgg_widget.circuit import circuit
 from vgg_widget.dataset import top_activations
 
-warnings.simplefilter("ignore")  # Python's own about forks and threads.
+warnings.simplefilter("ignore")  # Python's own warnings about forks and threads.
 image = np.arange(40 * 50 * 3).reshape(40, 50, 3).astype(np.uint8)
 pixels = keras.Input((None, None, 3))
 model = keras.Model(pixels, keras.layers.Conv2D(2, 3, name="conv")(pixels))
 
 
-def told(act):
-    signal.alarm(60)  # One that hangs ends, and has told nothing.
+def report(act):
+    signal.alarm(60)  # Ends a process that hangs, which then prints nothing.
     try:
         print(type(act()).__name__, flush=True)
     except RuntimeError as error:
@@ -436,13 +438,13 @@ def forked(act):
     sys.stdout.flush()
     child = os.fork()
     if not child:
-        told(act)
+        report(act)
         os._exit(0)
     os.waitpid(child, 0)
 
 
 def by_multiprocessing(act):
-    child = multiprocessing.get_context("fork").Process(target=told, args=(act,))
+    child = multiprocessing.get_context("fork").Process(target=report, args=(act,))
     child.start()
     child.join()
 
@@ -461,7 +463,7 @@ else:
         start(lambda: next(extractor.stream([image])))
         start(lambda: FeatureExtractor("kmeans"))
         start(lambda: top_activations(extractor, [image], progress=False))
-    # What needs none of its threads goes on.
+    # Code that needs no threads of TensorFlow still works.
     forked(lambda: render(maps, "block3_conv1", "grid"))
     forked(lambda: circuit(extractor, maps, "block1_conv2", 3))
     print(type(extractor(image)).__name__)
@@ -471,10 +473,10 @@ else:
 @pytest.mark.slow
 @pytest.mark.posix
 def test_a_forked_process_says_so_and_does_not_hang() -> None:
-    told = run(FORKED, "only keras") + run(FORKED, "everything")
-    assert told[-3:] == ["Rendering", "Circuit", "Activations"]
-    assert len(told) == 2 + 2 * 5 + 3
-    for line in told[:-3]:
+    lines = run(FORKED, "only keras") + run(FORKED, "everything")
+    assert lines[-3:] == ["Rendering", "Circuit", "Activations"]
+    assert len(lines) == 2 + 2 * 5 + 3
+    for line in lines[:-3]:
         assert_one_sentence(line, "multiprocessing.get_context('spawn')")
 
 

@@ -1,4 +1,4 @@
-"""Grad-CAM: against class activation maps, PyTorch, and what classifiers look at."""
+"""Tests of Grad-CAM against class activation maps and gradients computed by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def keras() -> Any:
 
 
 def enlarged(cam: npt.NDArray[Any], size: tuple[int, int]) -> Floats:
-    """Keras's bilinear resize."""
+    """Resize a map bilinearly with Keras."""
     import keras
 
     given = {"interpolation": "bilinear", "data_format": "channels_last"}
@@ -43,7 +43,7 @@ def assert_near(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
 
 
 def pooled(keras: Any, end: str = "softmax", **first: Any) -> Any:
-    """A network that Zhou et al.'s class activation maps are for: maps, their means, a layer."""
+    """Return a model with global pooling, as Zhou et al.'s class activation maps need."""
     layers = keras.layers
     shape = (3, 40, 44) if first else (None, None, 3)
     inputs = keras.Input(shape)
@@ -60,7 +60,7 @@ def pooled(keras: Any, end: str = "softmax", **first: Any) -> Any:
 
 
 @pytest.mark.parametrize("end", ["softmax", "linear", "sigmoid", "layer", "first"])
-def test_it_is_the_class_activation_map_of_a_network_with_global_pooling(
+def test_grad_cam_is_the_class_activation_map_with_global_pooling(
     keras: Any, photo: RGB8, end: str
 ) -> None:
     first = {"data_format": "channels_first"} if end == "first" else {}
@@ -71,11 +71,11 @@ def test_it_is_the_class_activation_map_of_a_network_with_global_pooling(
     maps = activations["last"]
     for number in range(4):
         found = attribute(extractor, activations, "last", method="grad_cam", target=number)
-        # Of the mean over all locations each location has its part.
+        # Global pooling averages over all locations.
         cam = np.maximum(maps @ kernel[:, number], 0) / (maps.shape[0] * maps.shape[1])
         score = maps.mean(axis=(0, 1)) @ kernel[:, number] + bias[number]
         assert found.value == pytest.approx(score, rel=1e-4)
-        # An odd column is left over by the pool, and gets its neighbour's value.
+        # The pool drops an odd last column, which gets its neighbour's value.
         covered = 2 * maps.shape[1]
         expected = enlarged(cam, (activations.image.shape[0], covered))
         assert_near(found.values[:, :covered], expected)
@@ -104,7 +104,7 @@ def test_the_classifier_of_a_model_is_shuffled_with_the_rest(keras: Any, photo: 
         np.testing.assert_array_equal(array, old)
 
 
-def test_what_has_no_classes_is_refused(keras: Any, photo: RGB8) -> None:
+def test_models_without_classes_and_unknown_classes_are_refused(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     maps = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 3, name="c")])
     extractor = FeatureExtractor(model=maps, size=None)
@@ -125,7 +125,7 @@ def test_what_has_no_classes_is_refused(keras: Any, photo: RGB8) -> None:
             attribute(extractor, photo, "last", **asked)
 
 
-def test_a_layer_beside_the_way_to_the_classes_is_refused(keras: Any, photo: RGB8) -> None:
+def test_a_layer_without_a_gradient_for_the_classes_is_refused(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     inputs = keras.Input((None, None, 3))
     stem = layers.Conv2D(2, 3, name="stem")(inputs)
@@ -142,7 +142,7 @@ def test_a_layer_beside_the_way_to_the_classes_is_refused(keras: Any, photo: RGB
 
 @pytest.fixture(scope="module", params=[False, True], ids=["keras", "pytorch"])
 def small(request: pytest.FixtureRequest, extractor: FeatureExtractor) -> Predictor:
-    """A classifier of six classes for the network with random weights, in either order."""
+    """Return a predictor of six classes, with dense weights in Keras's or PyTorch's order."""
     generator = np.random.default_rng(0)
     sizes = [7 * 7 * 512, 20, 12, 6]
     layers = tuple(
@@ -188,7 +188,7 @@ def test_a_class_of_vgg19(
     for number in (0, 4):
         score, slope = with_classes.score(pool, number)
         assert score == pytest.approx(scores[number], rel=1e-3, abs=1e-3)
-        # The score is a chain of planes: its slope is that of a small step.
+        # The score is piecewise linear, so a small step measures its gradient.
         step = np.random.default_rng(number).standard_normal(pool.shape) * 1e-4
         up, down = (dense_scores(with_classes, pool + side * step)[number] for side in (1, -1))
         assert (slope * step).sum() == pytest.approx((up - down) / 2, rel=1e-3)
@@ -212,7 +212,7 @@ def test_a_layer_before_the_last_pool(
     for layer in ("block5_conv4", "features.34"):
         found = attribute(extractor, activations, layer, method="grad_cam", target="fox")
         maps = activations[layer]
-        # Each pool gives its gradient to the first of the largest in its square.
+        # Max pooling passes its gradient to the first maximum of each square.
         gradient = np.zeros(maps.shape)
         squares = activations["block5_conv4"].reshape(7, 2, 7, 2, -1).transpose(0, 2, 4, 1, 3)
         first = squares.reshape(7, 7, -1, 4).argmax(axis=-1)
@@ -226,10 +226,10 @@ def test_a_layer_before_the_last_pool(
 
 
 @pytest.mark.sampled
-def test_what_the_classifier_does_not_see_is_no_evidence(
+def test_pixels_outside_the_classifiers_view_get_zero(
     extractor: FeatureExtractor, with_classes: Predictor, square: RGB8
 ) -> None:
-    # As wide again: the middle square is looked at.
+    # The image is twice as wide as high, and the classifier sees its middle square.
     wide = np.concatenate([square[:, 112:], square, square[:, :112]], axis=1)
     found = attribute(extractor, wide, "block5_conv4", method="grad_cam", target="bee")
     alone = attribute(extractor, square, "block5_conv4", method="grad_cam", target="bee")
@@ -244,7 +244,7 @@ def test_what_the_classifier_does_not_see_is_no_evidence(
 def test_a_small_picture_is_enlarged_first(
     extractor: FeatureExtractor, with_classes: Predictor, square: RGB8
 ) -> None:
-    # A pixel of half the size lies between four of what is seen.
+    # Each pixel of the small picture covers four of the enlarged one that the classifier sees.
     half = attribute(extractor, square[::2, ::2], "block5_conv4", method="grad_cam", target="bee")
     large = resize(square[::2, ::2], 224)
     seen = attribute(extractor, large, "block5_conv4", method="grad_cam", target="bee")
@@ -262,7 +262,7 @@ def test_shuffled_classes(
     again = attribute(extractor, activations, "block5_conv4", randomised="block5_conv4", **asked)
     np.testing.assert_array_equal(found.values, again.values)
     assert found.value != true.value
-    # A shuffled classifier is a classifier with its kernels' rows and columns in another order.
+    # Shuffling permutes the rows and columns of the classifier's kernels.
     pool = activations["block5_pool"]
     score, slope = with_classes.score(pool, 4, shuffled=7)
     layers = tuple(
@@ -294,14 +294,14 @@ def test_shuffled_classes(
         (1.5, "target 1.5 is not one of the 6 classes: pass a name"),
     ],
 )
-def test_a_class_that_there_is_not(
+def test_an_unknown_or_ambiguous_class_is_refused(
     extractor: FeatureExtractor, with_classes: Predictor, photo: RGB8, target: Any, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         attribute(extractor, photo, "block5_conv4", method="grad_cam", target=target)
 
 
-def test_the_predictor_is_that_of_the_extractor(
+def test_the_predictor_is_found_by_the_extractors_weights(
     extractor: FeatureExtractor, small: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provenance = extractor.weights

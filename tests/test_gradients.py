@@ -1,4 +1,4 @@
-"""Which pixels a unit owes its value to: against finite differences, PyTorch and brute force."""
+"""Tests of attribution against finite differences, PyTorch and brute force."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def keras() -> Any:
 
 @pytest.fixture(scope="module")
 def smooth(keras: Any) -> FeatureExtractor:
-    """A small network without corners, so that finite differences are near the slopes."""
+    """Return a small smooth network, whose gradients finite differences approximate well."""
     layers = keras.layers
     model = keras.Sequential(
         [
@@ -56,12 +56,12 @@ def smooth(keras: Any) -> FeatureExtractor:
 
 
 def relative(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
-    """The largest difference over the largest value."""
+    """Return the largest difference relative to the largest expected value."""
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
 def outside(found: Attribution) -> Floats:
-    """The map with its box put to 0."""
+    """Return the map with the values in its box set to 0."""
     left_over = found.values.copy()
     top, left, bottom, right = found.box
     left_over[top:bottom, left:right] = 0
@@ -72,7 +72,7 @@ def outside(found: Attribution) -> Floats:
 
 
 @pytest.mark.parametrize("location", [None, (0, 0), (3, 4), (7, 8)])
-def test_a_gradient_is_the_slope_of_finite_differences(
+def test_a_gradient_agrees_with_finite_differences(
     keras: Any, smooth: FeatureExtractor, location: tuple[int, int] | None
 ) -> None:
     picture = np.random.default_rng(0).integers(30, 220, (16, 18, 3), np.uint8)
@@ -106,7 +106,7 @@ def test_a_gradient_is_the_slope_of_finite_differences(
 
 @pytest.fixture(scope="module")
 def by_torch(extractor: FeatureExtractor) -> Any:
-    """The features of torchvision's VGG19 with the extractor's weights."""
+    """Return the feature layers of torchvision's VGG19 with the extractor's weights."""
     from tests.torch_networks import features_of
 
     return features_of(extractor)
@@ -123,7 +123,7 @@ def by_torch(extractor: FeatureExtractor) -> Any:
         ("features.16", 16, (6, 4)),
     ],
 )
-def test_a_gradient_is_pytorchs(
+def test_a_gradient_agrees_with_pytorchs(
     extractor: FeatureExtractor,
     activations: Activations,
     by_torch: Any,
@@ -137,7 +137,7 @@ def test_a_gradient_is_pytorchs(
     pixels = torch.from_numpy(activations.image.astype(np.float32)).requires_grad_()
     mean = torch.tensor([103.939, 116.779, 123.68])
     maps = by_torch[: index + 1]((pixels.flip(-1) - mean).permute(2, 0, 1)[None])[0]
-    # The channel that is on most, so that there is something to explain.
+    # Choose the most active channel, whose gradient is not zero.
     spot = maps.sum(dim=(1, 2)) if location is None else maps[:, location[0], location[1]]
     channel = int(spot.argmax())
     spot[channel].backward()
@@ -159,11 +159,11 @@ def test_a_negative_value_is_explained_with_its_sign(
     assert before[(*location, channel)] < 0
     found = attribute(extractor, activations, "features.5", channel, location)
     assert found.value == before[(*location, channel)]
-    # A small step up the slope raises it towards 0.
+    # A small step along the gradient raises the value towards 0.
     step = np.where(found.values > 0, 2, np.where(found.values < 0, -2, 0))[..., None]
     moved = np.clip(activations.image.astype(int) + step, 0, 255).astype(np.uint8)
     assert extractor(moved)["features.5"][(*location, channel)] > found.value
-    # After its ReLU it is 0, which is told.
+    # After its ReLU the value is 0, and the message says so.
     dead = attribute(extractor, activations, "block2_conv1", channel, location)
     assert dead.dead
     assert dead.value == 0
@@ -206,7 +206,7 @@ def test_it_is_exactly_zero_outside_the_receptive_field(
 def test_a_part_gives_what_the_whole_picture_gives(
     extractor: FeatureExtractor, layer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # No multiple of 32 either way, and for the deep layers larger than what they see.
+    # No side is a multiple of 32, and for features.21 both exceed its receptive field.
     picture = sample_image()[:147, :250]
     activations = extractor(picture if layer == "features.21" else picture[:90, :140])
     rows, columns, _ = activations.shape(layer)
@@ -229,7 +229,7 @@ def test_a_part_gives_what_the_whole_picture_gives(
             assert whole.crop == (0, 0, *size)
             expected = attribute(extractor, activations, layer, channel, location)
         away = np.linalg.norm(found.values - expected.values) / np.linalg.norm(expected.values)
-        # A unit within rounding of 0 can be on here and off there.
+        # Rounding near 0 can switch a ReLU on in one computation and off in the other.
         assert away < (1e-5 if layer < "features.20" else 1e-2)
 
 
@@ -291,10 +291,10 @@ def test_integrated_gradients_add_up(smooth: FeatureExtractor, baseline: Any) ->
             baseline=baseline,
         )
         base = np.zeros(3) if baseline is None else np.asarray(baseline)
-        nothing = smooth(np.broadcast_to(base, picture.shape).astype(np.uint8))["two"][..., 2]
-        there = float(nothing.sum()) if location is None else float(nothing[location])
+        base_map = smooth(np.broadcast_to(base, picture.shape).astype(np.uint8))["two"][..., 2]
+        base_value = float(base_map.sum()) if location is None else float(base_map[location])
         assert found.completeness is not None
-        assert found.completeness.expected == pytest.approx(found.value - there, rel=1e-4)
+        assert found.completeness.expected == pytest.approx(found.value - base_value, rel=1e-4)
         assert found.completeness.total == pytest.approx(float(found.values.sum()), rel=1e-4)
         assert found.completeness.gap < 0.01
         assert found.samples == 50
@@ -302,7 +302,7 @@ def test_integrated_gradients_add_up(smooth: FeatureExtractor, baseline: Any) ->
         assert not found.message
 
 
-def test_integrated_gradients_of_a_network_with_corners_add_up_with_more_samples(
+def test_integrated_gradients_of_a_relu_network_add_up_with_more_samples(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     channel = int(activations.rank_at("features.7", 9, 8)[0])
@@ -317,7 +317,7 @@ def test_integrated_gradients_of_a_network_with_corners_add_up_with_more_samples
     assert few.message.endswith(": pass more samples.")
 
 
-def test_gradient_times_input_is_both(
+def test_gradient_times_input_is_the_product(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     arguments: Any = (extractor, activations, "features.5", 3, (8, 9))
@@ -325,9 +325,9 @@ def test_gradient_times_input_is_both(
     assert gradient is not None
     for baseline in (None, (100, 110, 120)):
         found = attribute(*arguments, method="gradient_x_input", baseline=baseline)
-        away = activations.image - np.array(baseline or (0, 0, 0), np.float32)
+        from_baseline = activations.image - np.array(baseline or (0, 0, 0), np.float32)
         np.testing.assert_allclose(
-            found.values, (gradient * away).sum(axis=-1), rtol=1e-4, atol=1e-4
+            found.values, (gradient * from_baseline).sum(axis=-1), rtol=1e-4, atol=1e-4
         )
         assert found.units == "activation"
 
@@ -341,7 +341,7 @@ def test_gradient_times_input_is_both(
         ("smooth", None, 7, 5),
     ],
 )
-def test_occlusion_is_what_hiding_loses(
+def test_occlusion_is_the_mean_loss_from_hiding_pixels(
     request: pytest.FixtureRequest,
     network: str,
     location: tuple[int, int] | None,
@@ -389,7 +389,7 @@ def test_occlusion_is_what_hiding_loses(
     assert found.colors is None
 
 
-# Weights in another order -------------------------------------------------------------------------
+# Shuffled weights ---------------------------------------------------------------------------------
 
 
 def test_maps_lose_their_likeness_layer_by_layer(
@@ -418,7 +418,7 @@ def test_maps_lose_their_likeness_layer_by_layer(
     assert again.value == maps[0].value != true.value
     other = attribute(*arguments, randomised=names[0], seed=1)
     assert not np.array_equal(other.values, again.values)
-    # Nothing of the network has changed, nor of what it makes of a picture.
+    # The network's weights, gradients and maps have not changed.
     for array, before in zip(extractor.model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(array, before)
     np.testing.assert_array_equal(attribute(*arguments).values, true.values)
@@ -464,10 +464,10 @@ def test_randomised_methods_work_with_the_shuffled_network(
     assert found.value == pytest.approx(expected.value, rel=1e-4)
 
 
-# What it takes ------------------------------------------------------------------------------------
+# Arguments ----------------------------------------------------------------------------------------
 
 
-def test_a_picture_does_as_well_as_its_activations(
+def test_a_picture_gives_the_same_map_as_its_activations(
     extractor: FeatureExtractor, activations: Activations, photo: RGB8
 ) -> None:
     found = attribute(extractor, photo, "features.5", 3, (8, 9))
@@ -554,18 +554,18 @@ def test_a_picture_does_as_well_as_its_activations(
         ),
     ],
 )
-def test_what_cannot_be_asked_is_told_in_a_sentence(
+def test_bad_arguments_are_refused_in_one_sentence(
     extractor: FeatureExtractor, activations: Activations, arguments: dict[str, Any], words: str
 ) -> None:
     asked: dict[str, Any] = {"layer": "block1_conv2", "channel": 3, **arguments}
     with pytest.raises(ValueError, match=words) as caught:
         attribute(extractor, activations, **asked)
-    said = str(caught.value)
-    assert said.endswith((".", "?"))
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.endswith((".", "?"))
+    assert "\n" not in message
 
 
-def test_arguments_of_another_kind_are_told(
+def test_arguments_of_a_wrong_type_or_network_are_refused(
     extractor: FeatureExtractor, activations: Activations, smooth: FeatureExtractor
 ) -> None:
     with pytest.raises(TypeError, match="extractor is of type str: pass a FeatureExtractor"):
@@ -582,10 +582,10 @@ def test_arguments_of_another_kind_are_told(
 
 
 @pytest.mark.parametrize(("method", "total"), [("smoothgrad", 20), ("occlusion", 42)])
-def test_progress_is_told(
+def test_progress_is_reported(
     extractor: FeatureExtractor, activations: Activations, method: Any, total: int
 ) -> None:
-    told: list[tuple[int, int | None]] = []
+    reported: list[tuple[int, int | None]] = []
     more: dict[str, Any] = {"samples": 20} if method == "smoothgrad" else {"window": 11}
     attribute(
         extractor,
@@ -593,12 +593,12 @@ def test_progress_is_told(
         "features.5",
         3,
         method=method,
-        progress=lambda done, of: told.append((done, of)),
+        progress=lambda done, of: reported.append((done, of)),
         **more,
     )
-    assert told[-1] == (total, total)
-    assert len(told) > 2
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert reported[-1] == (total, total)
+    assert len(reported) > 2
+    assert [done for done, _ in reported] == sorted(done for done, _ in reported)
 
 
 def test_an_interrupt_leaves_everything_usable(
@@ -626,30 +626,30 @@ def test_an_interrupt_leaves_everything_usable(
     )
 
 
-def test_pictures_are_computed_as_many_at_once_as_the_memory_takes(
+def test_the_batch_size_follows_the_memory(
     extractor: FeatureExtractor, activations: Activations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments: Any = (extractor, activations, "features.5", 3)
     expected = attribute(*arguments, method="smoothgrad", samples=5)
-    told: list[int] = []
+    reported: list[int] = []
     monkeypatch.setattr("vgg_widget.network.differentiable.fitting", lambda *_: 2)
     found = attribute(
-        *arguments, method="smoothgrad", samples=5, progress=lambda done, _: told.append(done)
+        *arguments, method="smoothgrad", samples=5, progress=lambda done, _: reported.append(done)
     )
-    assert told == [2, 4, 5]
+    assert reported == [2, 4, 5]
     assert relative(found.values, expected.values) < 1e-5
     monkeypatch.setattr("vgg_widget.network.memory.memory", lambda: 1 << 20)
     with pytest.raises(ValueError, match=r"size 64×75 pixels needs about .* GB of memory"):
         attribute(*arguments)
 
 
-# Models of one's own ------------------------------------------------------------------------------
+# Custom models ------------------------------------------------------------------------------------
 
 
 def slopes(
     extractor: FeatureExtractor, picture: RGB8, layer: str, channel: int, location: Any
 ) -> npt.NDArray[Any]:
-    """The gradient by one eager tape over the model itself."""
+    """Return the gradient from one eager tape over the model itself."""
     import tensorflow as tf
 
     network = extractor._network
@@ -705,7 +705,7 @@ def grey(keras: Any) -> Any:
 
 
 @pytest.mark.parametrize("make", [branches, channels_first, grey])
-def test_models_of_ones_own(keras: Any, photo: RGB8, make: Any) -> None:
+def test_attribution_in_custom_models(keras: Any, photo: RGB8, make: Any) -> None:
     model = make(keras)
     extractor = FeatureExtractor(model=model, size=None)
     activations = extractor(photo)
@@ -809,7 +809,7 @@ def test_a_network_is_freed_with_what_was_compiled_for_it(keras: Any, photo: RGB
         return weakref.ref(extractor._network)
 
     network = used()
-    # The model goes first, and with it what holds its network.
+    # The first collection frees the model, and with it the last reference to its network.
     gc.collect()
     gc.collect()
     assert network() is None

@@ -1,4 +1,4 @@
-"""Channels in groups: the factorisation against scikit-learn's, and the mode that shows it."""
+"""Tests of factorising channels into groups, against scikit-learn, and of the mode "groups"."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ def as_matrix(activations: Activations, layer: str) -> Floats:
 
 
 @pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "block5_conv1"])
-def test_it_leaves_no_more_than_scikit_learn(activations: Activations, layer: str) -> None:
+def test_the_residual_is_not_larger_than_scikit_learns(
+    activations: Activations, layer: str
+) -> None:
     from sklearn.decomposition import NMF
 
     values = as_matrix(activations, layer)
-    theirs = NMF(6, init="nndsvd", max_iter=500, tol=1e-5)
-    expected = residual(values, theirs.fit_transform(values), theirs.components_)
+    reference = NMF(6, init="nndsvd", max_iter=500, tol=1e-5)
+    expected = residual(values, reference.fit_transform(values), reference.components_)
     places, mixtures = factorised(values, 6)
     assert residual(values, places, mixtures) <= 1.02 * expected
     assert places.min() >= 0
@@ -43,27 +45,27 @@ def test_it_leaves_no_more_than_scikit_learn(activations: Activations, layer: st
     assert (np.diff(energy) <= 0).all()
 
 
-def test_a_product_of_two_is_found_again() -> None:
+def test_the_factors_of_a_product_are_recovered() -> None:
     generator = np.random.default_rng(0)
     places = np.eye(4, dtype=np.float32)[generator.integers(4, size=60)]
     places *= generator.uniform(1, 2, (60, 1)).astype(np.float32)
-    # Each channel is of one group, so that there is no other such product.
+    # Each channel belongs to one group, which makes the factorisation unique.
     mixtures = np.repeat(np.eye(4, dtype=np.float32), 3, axis=1)
     mixtures *= generator.uniform(1, 2, 12).astype(np.float32)
     found = factorised(places @ mixtures, 4)
     assert residual(places @ mixtures, *found) < 2e-2
-    # Of each place one group is what there is.
+    # At each location, one group dominates.
     assert (np.sort(found[0], axis=1)[:, -2] < 0.1 * found[0].max()).all()
 
 
-def test_it_is_the_same_each_time(activations: Activations) -> None:
+def test_the_factorisation_is_deterministic(activations: Activations) -> None:
     values = as_matrix(activations, "block2_conv1")
     one, other = factorised(values, 6), factorised(values.copy(), 6)
     for first, second in zip(one, other, strict=True):
         assert first.tobytes() == second.tobytes()
 
 
-def test_large_maps_are_factorised_by_some_of_their_places() -> None:
+def test_large_maps_are_factorised_from_a_sample_of_locations() -> None:
     generator = np.random.default_rng(1)
     mixtures = generator.uniform(0, 1, (3, 8)).astype(np.float32)
     values = generator.uniform(0, 1, (20_000, 3)).astype(np.float32) @ mixtures
@@ -83,7 +85,7 @@ def test_large_maps_are_factorised_by_some_of_their_places() -> None:
         np.array([[np.nan, 1], [np.inf, 2], [-np.inf, 3]], np.float32),
     ],
 )
-def test_matrices_of_little_are_no_trouble(values: Floats) -> None:
+def test_degenerate_matrices_are_factorised(values: Floats) -> None:
     places, mixtures = factorised(values, 6)
     assert np.isfinite(places).all()
     assert np.isfinite(mixtures).all()
@@ -95,7 +97,7 @@ def test_matrices_of_little_are_no_trouble(values: Floats) -> None:
 
 
 def two_halves() -> Floats:
-    """Channels 0, 2 and 4 are active on the left, the others on the right."""
+    """Return maps whose channels 0, 2 and 4 are active on the left, the others on the right."""
     maps = np.zeros((8, 10, 6), np.float32)
     maps[:, :5, ::2] = [3, 2, 1]
     maps[:, 5:, 1::2] = [1, 2, 4]
@@ -108,7 +110,7 @@ def test_places_where_the_same_channels_are_active_have_one_hue() -> None:
     assert (made.rgba[:, :5, :3] == left).all()
     assert (made.rgba[:, 5:, :3] == right).all()
     assert np.abs(left - right).max() > 100
-    # Which channels make each, the one that counts most first.
+    # A label names the channels of a group, the strongest first.
     labels = [entry.label for entry in made.legend]
     assert labels == ["5 + 3 …", "0 + 2 …"]
     assert np.argmax(right) == np.argmax(made.legend[0].color)
@@ -135,7 +137,7 @@ def test_two_pictures_have_the_same_groups() -> None:
     assert np.abs(first.rgba.astype(int) - second.rgba[:, ::-1]).max() <= 2
 
 
-def test_it_is_in_plots_and_in_the_explorer(
+def test_plots_and_the_explorer_show_groups(
     explore: Any, activations: Activations, extractor: FeatureExtractor
 ) -> None:
     explorer: LayerExplorer = explore(layer="block2_conv1", mode="groups")

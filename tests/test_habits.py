@@ -1,4 +1,4 @@
-"""What is said in several places is the same in all of them: version, address, licence, tools."""
+"""Tests that the repository's files agree about version, address, licence and tools."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_one_version_everywhere() -> None:
     version, day = released[0]
     assert version == vgg_widget.__version__ == CITATION["version"]
     assert day == CITATION["date-released"].isoformat()
-    # hatchling takes it from the package.
+    # hatchling reads the version from the package.
     assert "version" not in PROJECT
     assert PROJECT["dynamic"] == ["version"]
 
 
-def test_the_changelog_is_kept_in_its_form() -> None:
+def test_the_changelog_follows_its_format() -> None:
     headings = re.findall(r"^#{1,3} .*$", text("CHANGELOG.md"), re.MULTILINE)
     assert headings[:2] == ["# Changelog", "## [Unreleased]"]
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
@@ -73,7 +73,7 @@ def test_one_licence_everywhere() -> None:
     assert PROJECT["license"] == CITATION["license"] == "BSD-3-Clause"
     licence = " ".join(text("LICENSE").split())
     assert licence.startswith("BSD 3-Clause License Copyright (c) ")
-    # The three clauses, and what makes it three: the last one.
+    # The last clause distinguishes the licence from BSD-2-Clause.
     for clause in (
         "1. Redistributions of source code must retain",
         "2. Redistributions in binary form must reproduce",
@@ -90,7 +90,7 @@ def test_the_citation_has_what_the_format_asks_for() -> None:
 
 def recipe(target: str) -> str:
     found = re.search(rf"^{target}:.*\n((?:\t.*\n)*)", text("Makefile"), re.MULTILINE)
-    assert found is not None, f"make {target} is not there"
+    assert found is not None, f"the Makefile has no target {target}"
     return found[1]
 
 
@@ -99,7 +99,7 @@ def workflow(name: str = "tests") -> dict[str, Any]:
     return found
 
 
-def test_the_workflow_runs_what_a_person_runs_and_may_change_nothing() -> None:
+def test_the_workflow_runs_make_targets_with_read_only_permissions() -> None:
     jobs = workflow()["jobs"]
     steps = [step for job in jobs.values() for step in job["steps"]]
     commands = [step["run"] for step in steps if "run" in step]
@@ -109,7 +109,7 @@ def test_the_workflow_runs_what_a_person_runs_and_may_change_nothing() -> None:
     }
     for target in made:
         assert recipe(target)
-    # Where `make` is not at home, the same tests.
+    # Systems without `make` run the same tests.
     tests = jobs["elsewhere"]["steps"][-1]["run"].removeprefix("python -m ")
     assert tests in recipe("check")
     assert "--cov-report=xml" in recipe("coverage")
@@ -151,7 +151,7 @@ def test_a_release_is_checked_before_it_is_published_and_needs_no_password() -> 
     assert "secrets." not in text(".github/workflows/release.yml")
 
 
-def test_the_forms_that_github_shows_are_ones_that_it_can_read() -> None:
+def test_issue_forms_and_dependabot_settings_are_valid() -> None:
     forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
     for path in forms:
         form = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -210,7 +210,7 @@ def test_a_notebook_with_outputs_is_refused(
 
 
 @pytest.mark.slow
-def test_a_persons_type_checker_sees_the_types_of_an_installed_wheel(tmp_path: Path) -> None:
+def test_a_type_checker_sees_the_types_of_an_installed_wheel(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     build += ["--quiet", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True)
@@ -229,7 +229,7 @@ def test_a_persons_type_checker_sees_the_types_of_an_installed_wheel(tmp_path: P
         encoding="utf-8",
     )
     checked = subprocess.run(
-        # Without this repository's settings, and away from its folder.
+        # Run without this repository's settings and outside its folder.
         [sys.executable, "-m", "mypy", "--config-file=", "--cache-dir", "cache", "program.py"],
         cwd=tmp_path,
         env={"MYPYPATH": "", "PYTHONPATH": str(site)},

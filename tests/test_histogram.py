@@ -1,4 +1,4 @@
-"""The histogram beside a picture: against NumPy's own, and counted by hand."""
+"""Tests of the histogram of a rendering, against NumPy and counts by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def counted(rendering: Rendering, bins: int = 64) -> Histogram:
 @pytest.mark.parametrize("layer", ["block2_conv1", "features.10"])
 @pytest.mark.parametrize("mode", ["channel", "max", "mean"])
 @pytest.mark.parametrize("scale", ["layer", Scale("channel", 80, 0.5)])
-def test_it_is_numpys_over_the_display_range(
+def test_the_histogram_agrees_with_numpys_over_the_display_range(
     activations: Activations, layer: str, mode: str, scale: str | Scale
 ) -> None:
     rendering = render(activations, layer, mode, channel=7, scale=scale)
@@ -37,7 +37,7 @@ def test_it_is_numpys_over_the_display_range(
     ends = (rendering.vmin, rendering.vmax)
     counts, edges = np.histogram(rendering.values, 20, ends)
     np.testing.assert_allclose(made.edges, edges)
-    # A value on an edge may fall to either side.
+    # A value on a bin edge may be counted on either side.
     assert np.abs(np.cumsum(made.counts - counts)).max() <= 2
     assert made.below == (rendering.values < np.float32(ends[0])).sum()
     assert made.above == (rendering.values > np.float32(ends[1])).sum()
@@ -71,7 +71,7 @@ def test_a_grid_is_counted_without_its_gaps(
 
 
 def test_a_large_grid_is_sampled_evenly() -> None:
-    # Each column and each channel has values of its own, so that leaving some out would be seen.
+    # Every column and channel has distinct values, so omitting some would be noticed.
     rows, columns, channels = np.mgrid[:64, :64, :64].astype(np.float32)
     maps = 1 + columns + 64 * channels + rows / 64
     rendering = render(make_activations(maps), "conv", "grid", scale=Scale("layer", 100))
@@ -84,7 +84,7 @@ def test_a_large_grid_is_sampled_evenly() -> None:
     assert again.counts.tolist() == made.counts.tolist()
 
 
-def test_no_histogram_where_colours_stand_for_no_range(activations: Activations) -> None:
+def test_no_histogram_for_renderings_without_one_range(activations: Activations) -> None:
     for mode in ("argmax", "composite", "rgb", "rainbow"):
         assert histogram(render(activations, "block2_conv1", mode)) is None
     assert histogram(render(activations, "block2_conv1", "grid", scale="channel")) is None

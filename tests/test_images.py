@@ -1,6 +1,6 @@
-"""Images: where they may come from, what is left as it was, what is told, and their sizes.
+"""Tests of reading images: sources, unchanged inputs, notes, errors and resizing.
 
-Which pixels come out of which file or array, and what is refused, is in test_bad_input.py.
+The pixels read from each kind of file or array, and refused input, are tested in test_bad_input.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def assert_same(loaded: RGB8, expected: npt.NDArray[Any], within: int = 0) -> No
     assert np.abs(loaded.astype(int) - expected.astype(int)).max() <= within
 
 
-# Where it comes from -----------------------------------------------------------------------------
+# Sources -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_from_pillow() -> None:
 
 
 class TorchLike:
-    """As a PyTorch tensor with a gradient on a GPU: an array only after detach() and cpu()."""
+    """A stub of a PyTorch tensor with a gradient on a GPU: an array after detach() and cpu()."""
 
     def __init__(self, values: npt.NDArray[Any], *, bound: bool = True, far: bool = True) -> None:
         self.values, self.bound, self.far = values, bound, far
@@ -111,7 +111,7 @@ def test_from_keras_and_tensorflow_tensors() -> None:
     assert_same(load_image(tf.constant(PICTURE, tf.float32)[tf.newaxis] / 255), PICTURE)
     assert_same(load_image(tf.Variable(PICTURE.astype(np.float32))), PICTURE)
     assert_same(load_image(keras.ops.convert_to_tensor(PICTURE)), PICTURE)
-    # bfloat16 holds 8 bits of fraction, so 0–1 comes back within one or two levels.
+    # bfloat16 has 8 significant bits, so values in 0–1 may be off by one level.
     half = tf.cast(tf.constant(PICTURE, tf.float32) / 255, tf.bfloat16)
     assert_same(load_image(half), PICTURE, within=1)
 
@@ -122,7 +122,7 @@ def test_sample_image_is_matplotlibs_photograph() -> None:
     assert sample.shape == (600, 512, 3)
     assert_same(sample, matplotlib.image.imread(path))
     sample[:] = 0
-    assert sample_image().max() > 200  # the next person gets a fresh one
+    assert sample_image().max() > 200  # each call returns a new array
 
 
 @pytest.mark.slow
@@ -138,20 +138,20 @@ def test_from_pytorch_tensors() -> None:
         first.permute(1, 2, 0),
     ):
         assert_same(load_image(tensor), PICTURE)
-    for none, told in (
+    for bad, message in (
         (torch.zeros(40, 40).to_sparse(), r"type Tensor could not .* Sparse .*: pass"),
         (torch.zeros(40, 40, device="meta"), r"type Tensor could not .*no data!\): pass"),
         (torch.zeros(40, 40, dtype=torch.complex64), r"dtype complex64, which images cannot have"),
         (torch.full((40, 40), float("nan")), r"1600 values that are NaN"),
         (torch.zeros(2, 3, 40, 40), r"shape \(2, 3, 40, 40\) is not an image"),
     ):
-        refused(none, told)
+        refused(bad, message)
 
 
-# What is left as it was --------------------------------------------------------------------------
+# Unchanged inputs --------------------------------------------------------------------------------
 
 
-def test_a_pillow_image_is_left_as_it_was() -> None:
+def test_a_pillow_image_is_not_changed() -> None:
     with Image.open(io.BytesIO(animation("GIF"))) as frames:
         frames.seek(2)
         load_image(frames)
@@ -173,7 +173,7 @@ def test_rows_of_lists_and_tuples_are_one_picture() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_whatever_else_its_exif_data_say(orientation: int) -> None:
+def test_orientation_is_applied_although_the_exif_data_cannot_be_written(orientation: int) -> None:
     plain = load_image(made.encoded(PICTURE, exif=made.exif(orientation)))
     odd = made.encoded(PICTURE, exif=made.exif_that_cannot_be_written(orientation))
     np.testing.assert_array_equal(load_image(odd), plain)
@@ -195,7 +195,7 @@ def test_uint16_rounds_to_the_nearest_of_256_levels() -> None:
         (255.0, "float values read as 0–255"),
     ],
 )
-def test_the_rule_for_floats_is_told(top: float, note: str) -> None:
+def test_the_note_says_how_floats_were_read(top: float, note: str) -> None:
     values = np.linspace(0, top, 40 * 40).reshape(40, 40)
     reading = read_image(values)
     assert reading.note == note
@@ -203,17 +203,17 @@ def test_the_rule_for_floats_is_told(top: float, note: str) -> None:
     np.testing.assert_array_equal(reading.pixels[..., 0], np.rint(values * scale))
 
 
-def test_the_rule_for_16_bits_is_told() -> None:
+def test_the_note_says_how_16_bits_were_read() -> None:
     for source in (DEEP, made.png(DEEP, 16), made.tiff(DEEP)):
         assert read_image(source).note == "16-bit values read as 0–65535"
 
 
-def test_the_rule_is_not_told_where_nothing_was_decided() -> None:
+def test_the_note_is_empty_when_the_range_is_certain() -> None:
     for source in (PICTURE, GREY > 5, PNG, PICTURE.astype(int)):
         assert read_image(source).note == ""
 
 
-# What cannot be used -----------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------------
 
 
 def refused(source: object, message: str) -> None:
@@ -234,7 +234,7 @@ def test_a_missing_file_says_what_was_looked_for(
     refused(looked_for, rf"was not found.*{looked_for}")
 
 
-def test_a_file_that_may_not_be_read(png_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission(png_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -244,17 +244,17 @@ def test_a_file_that_may_not_be_read(png_file: Path, monkeypatch: pytest.MonkeyP
     refused(png_file, r"could not be opened \(Permission denied\): check its permissions")
 
 
-def test_a_picture_opened_as_text_is_told_the_mode(png_file: Path) -> None:
+def test_the_error_for_a_file_opened_as_text_suggests_mode_rb(png_file: Path) -> None:
     with png_file.open(encoding="utf-8") as stream:
         refused(stream, r"mode 'rb'")
 
 
-# To the network's size ---------------------------------------------------------------------------
+# Resizing ----------------------------------------------------------------------------------------
 
 
 def test_an_int_scales_the_shorter_side_and_keeps_the_aspect() -> None:
     tall, wide = np.zeros((600, 512, 3), np.uint8), np.zeros((100, 250, 3), np.uint8)
-    assert resize(tall, 224).shape == (262, 224, 3)  # 600 * 224 / 512 = 262.5, to even
+    assert resize(tall, 224).shape == (262, 224, 3)  # 600 * 224 / 512 = 262.5, rounded to even
     assert resize(wide, 40).shape == (40, 100, 3)
     assert resize(wide, 200).shape == (200, 500, 3)
 
@@ -270,7 +270,7 @@ def test_the_shorter_side_is_exactly_the_size(height: int, width: int, size: int
     assert abs(max(shape[:2]) - size * max(height, width) / min(height, width)) <= 0.5
 
 
-def test_none_and_the_same_size_keep_every_pixel_in_an_array_of_its_own() -> None:
+def test_none_and_the_same_size_keep_every_pixel_in_a_new_array() -> None:
     for size in (None, 40, (40, 52)):
         kept = resize(PICTURE, size)
         assert_same(kept, PICTURE)
@@ -293,7 +293,7 @@ def test_shrinking_averages_rather_than_picks() -> None:
 @pytest.mark.parametrize(
     "size", [0, 31, -5, 224.0, "224", True, (64,), (64, 20), (64, 64, 3), (64, None), ()]
 )
-def test_sizes_that_are_none(size: Any) -> None:
+def test_invalid_sizes_are_refused(size: Any) -> None:
     with pytest.raises(ValueError, match=r"size .* cannot be used: .*at least 32.*shorter side"):
         resize(PICTURE, size)
 

@@ -1,4 +1,4 @@
-"""Pictures as other tools leave them: resampled floats, turned photographs, uploads, masks."""
+"""Tests of images from other tools: resampled floats, rotated photos, uploads and masks."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ PRODUCERS: dict[str, Callable[[Floats], Any]] = {
 }
 
 
-def as_rows(values: Any, top: float) -> Any:
-    """The picture by the formula: cut off at the ends of its range, scaled, rounded."""
+def expected_pixels(values: Any, top: float) -> Any:
+    """Return the expected pixels: clipped to the range, scaled to 0–255 and rounded."""
     values = np.asarray(values, np.float64)
     values = np.moveaxis(values[0], 0, -1) if values.ndim == 4 else values
     return np.rint(np.clip(values / top, 0, 1) * 255)
@@ -85,14 +85,14 @@ def as_rows(values: Any, top: float) -> Any:
 def test_floats_a_little_beyond_their_range_keep_their_brightness(producer: str, top: int) -> None:
     values = PRODUCERS[producer](UNIT * top)
     reading = read_image(values)
-    np.testing.assert_allclose(reading.pixels, as_rows(values, top), atol=1)
+    np.testing.assert_allclose(reading.pixels, expected_pixels(values, top), atol=1)
     low, high = float(np.asarray(values).min()), float(np.asarray(values).max())
     if low < -0.01 * top or high > 1.01 * top:
         assert reading.note.endswith(f"read as 0–{top}, the rest clipped")
         assert f"from {low:.3g} to {high:.3g} " in reading.note
 
 
-def test_what_was_cut_off_is_told_under_the_picture(explore: Callable[..., LayerExplorer]) -> None:
+def test_the_caption_says_that_values_were_clipped(explore: Callable[..., LayerExplorer]) -> None:
     explorer = explore()
     explorer.image = UNIT * 1.2
     assert "float values from 0 to 1.2 read as 0–1, the rest clipped" in (caption_words(explorer))
@@ -123,20 +123,20 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     ],
 )
 def test_another_range_is_refused_with_what_to_do(name: str, values: Floats) -> None:
-    with pytest.raises(ImageError, match=r"float values from .* to .*: undo any normalis") as told:
+    with pytest.raises(ImageError, match=r"float values from .* to .*: undo any normalis") as error:
         load_image(values)
     assert name
-    assert "pass values in 0–1 or 0–255 (a nearly black image as uint8)" in str(told.value)
+    assert "pass values in 0–1 or 0–255 (a nearly black image as uint8)" in str(error.value)
 
 
-def test_what_computing_leaves_of_0_is_black() -> None:
+def test_rounding_errors_around_0_are_black() -> None:
     spectrum = np.fft.fft2(np.zeros((40, 50)) + 1e-18 * UNIT[:40, :50, 0])
     assert load_image(np.fft.ifft2(spectrum).real - 1e-18).max() == 0
 
 
 @pytest.mark.parametrize("top", [10.0**power for power in range(-6, 4)])
 @pytest.mark.parametrize("low", [-1.0, -0.3, -0.05, 0.0])
-def test_no_float_picture_is_black_without_a_word(top: float, low: float) -> None:
+def test_no_float_picture_turns_black_without_a_note(top: float, low: float) -> None:
     values = np.linspace(low, top, 40 * 50).reshape(40, 50)
     try:
         reading = read_image(values)
@@ -157,12 +157,12 @@ def test_no_float_picture_is_black_without_a_word(top: float, low: float) -> Non
         (UNIT / 50, 5),
     ],
 )
-def test_a_nearly_black_picture_is_told_of(source: Any, brightest: int) -> None:
+def test_a_nearly_black_picture_gets_a_note(source: Any, brightest: int) -> None:
     note = read_image(source).note
     assert f"nearly black: its brightest value is {brightest} of 255" in note
 
 
-def test_a_dark_mask_in_a_file_is_told_of_and_a_black_picture_is_not(tmp_path: Path) -> None:
+def test_a_dark_mask_in_a_file_gets_a_note_and_a_black_picture_does_not(tmp_path: Path) -> None:
     Image.fromarray((PHOTO[..., 0] > 90).astype(np.uint8)).save(tmp_path / "mask.png")
     assert "nearly black: its brightest value is 1 of 255" in read_image(tmp_path / "mask.png").note
     for good in (np.zeros((40, 40), np.uint8), PHOTO, PHOTO // 8):
@@ -171,7 +171,7 @@ def test_a_dark_mask_in_a_file_is_told_of_and_a_black_picture_is_not(tmp_path: P
 
 @pytest.mark.parametrize("kind", ["array", "big-endian array", "channels first", "PIL", "PNG"])
 @pytest.mark.parametrize("brightest", [1, 2, 100, 128])
-def test_16_bits_that_round_to_black_are_told_of(kind: str, brightest: int, tmp_path: Path) -> None:
+def test_16_bits_that_round_to_black_get_a_note(kind: str, brightest: int, tmp_path: Path) -> None:
     values = ((PHOTO[..., 0] > 90) * brightest).astype(np.uint16)
     image = Image.fromarray(values)
     assert image.mode == "I;16"
@@ -228,7 +228,7 @@ WITH_ALPHA: dict[str, tuple[Any, Any, str]] = {
 
 @pytest.mark.parametrize("case", WITH_ALPHA)
 @pytest.mark.parametrize("first", [False, True])
-def test_alpha_has_a_range_of_its_own(case: str, first: bool) -> None:
+def test_alpha_has_its_own_range(case: str, first: bool) -> None:
     colors, alpha, rule = WITH_ALPHA[case]
     array = np.dstack([colors, alpha])
     reading = read_image(np.moveaxis(array, -1, 0) if first else array)
@@ -241,12 +241,12 @@ def test_alpha_has_a_range_of_its_own(case: str, first: bool) -> None:
 
 @pytest.mark.parametrize("colors", [PHOTO, PHOTO.astype(np.int32), PHOTO * 1.0, UNIT])
 @pytest.mark.parametrize("opaque", [1, 255])
-def test_an_opaque_picture_is_itself(colors: Any, opaque: int) -> None:
+def test_an_opaque_picture_keeps_its_pixels(colors: Any, opaque: int) -> None:
     alpha = np.full(colors.shape[:2], opaque, colors.dtype)
     np.testing.assert_array_equal(load_image(np.dstack([colors, alpha])), PHOTO)
 
 
-def test_a_transparent_picture_is_told_of(tmp_path: Path) -> None:
+def test_a_transparent_picture_gets_a_note(tmp_path: Path) -> None:
     for most, words in ((0, "fully transparent"), (1, "alpha is at most 1 of 255"), (17, "")):
         rgba = np.dstack([PHOTO, (CUT_OUT * most).astype(np.uint8)])
         Image.fromarray(rgba).save(tmp_path / f"{most}.png")
@@ -273,7 +273,7 @@ def opened(number: int, kind: str = "PNG") -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 @pytest.mark.parametrize("number", range(1, 9))
-def test_orientation_is_applied_once_to_what_was_opened(number: int, kind: str) -> None:
+def test_orientation_is_applied_once_to_opened_images(number: int, kind: str) -> None:
     upright = np.asarray(ImageOps.exif_transpose(opened(number, kind)))
     np.testing.assert_array_equal(load_image(opened(number, kind)), upright)
     loaded = opened(number, kind)
@@ -287,7 +287,7 @@ def test_orientation_is_applied_once_to_what_was_opened(number: int, kind: str) 
     np.testing.assert_array_equal(load_image(smaller), np.asarray(ImageOps.exif_transpose(smaller)))
 
 
-BY_HAND: dict[str, Callable[[Image.Image], Image.Image]] = {
+EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "rotate": lambda image: image.rotate(270, expand=True),
     "rotate by 90": lambda image: image.rotate(90, expand=True),
     "transpose": lambda image: image.transpose(Image.Transpose.TRANSVERSE),
@@ -302,23 +302,23 @@ BY_HAND: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 @pytest.mark.parametrize("number", [2, 3, 6, 8])
-@pytest.mark.parametrize("change", BY_HAND)
-def test_what_was_edited_by_hand_is_taken_as_it_is(change: str, number: int) -> None:
-    image = BY_HAND[change](opened(number))
+@pytest.mark.parametrize("change", EDITS)
+def test_edited_copies_are_used_without_rotation(change: str, number: int) -> None:
+    image = EDITS[change](opened(number))
     reading = read_image(image)
     np.testing.assert_array_equal(reading.pixels, np.asarray(image.convert("RGB")))
     assert reading.note == "EXIF orientation not applied to a copied or edited image"
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 8])
-def test_a_deep_copy_of_what_was_opened_is_turned(number: int) -> None:
+def test_a_deep_copy_of_an_opened_image_is_rotated(number: int) -> None:
     reading = read_image(copy.deepcopy(opened(number)))
     upright = ImageOps.exif_transpose(opened(number))
     np.testing.assert_array_equal(reading.pixels, np.asarray(upright))
     assert reading.note == ""
 
 
-def test_pictures_of_a_stream_are_turned_as_single_ones_are() -> None:
+def test_pictures_of_a_stream_are_rotated_like_single_ones() -> None:
     extractor = FeatureExtractor("random", size=None)
     made_of = [opened(6), opened(6).rotate(270, expand=True), opened(6).convert("L"), opened(3)]
     expected = [load_image(image).shape for image in made_of]
@@ -328,7 +328,7 @@ def test_pictures_of_a_stream_are_turned_as_single_ones_are() -> None:
         assert top.seen.sizes.tolist() == [[*shape[:2], *shape[:2]] for shape in expected]
 
 
-# One picture is asked for ------------------------------------------------------------------------
+# Values that are not one image -------------------------------------------------------------------
 
 
 def torch_pair() -> Any:
@@ -355,7 +355,7 @@ PAIRS: dict[str, tuple[Callable[[], Any], str]] = {
     "grey and a label": (lambda: (PHOTO[..., 0], 3), r"a tuple of 2 \(ndarray, int\)"),
     "Pillow's and a label": (lambda: (Image.fromarray(PHOTO), 3), r"a tuple of 2 \(Image, int\)"),
     "a list and a label": (lambda: (PHOTO.tolist(), 3), r"a tuple of 2 \(list, int\)"),
-    "six things": (
+    "six values": (
         lambda: (PHOTO, *range(5)),
         r"a tuple of 6 \(ndarray, int, int, int, …\)",
     ),
@@ -364,24 +364,24 @@ PAIRS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "told"), PAIRS.values(), ids=PAIRS)
-def test_a_picture_with_something_else_is_to_be_passed_alone(
-    make: Callable[[], Any], told: str
+@pytest.mark.parametrize(("make", "expected"), PAIRS.values(), ids=PAIRS)
+def test_a_picture_with_a_label_or_other_value_is_refused(
+    make: Callable[[], Any], expected: str
 ) -> None:
     for ask in (load_image, FeatureExtractor("random", size=64)):
-        with pytest.raises(ImageError, match=rf"^image is {told}: pass a single image, "):
+        with pytest.raises(ImageError, match=rf"^image is {expected}: pass a single image, "):
             ask(make())
 
 
 class Camera:
-    """As OpenCV's captures and rasterio's files: its `read` gives no bytes."""
+    """A stub of OpenCV's captures and rasterio's files, whose `read` returns no bytes."""
 
     def read(self) -> tuple[bool, RGB8]:
         return True, PHOTO
 
 
 class Shelf:
-    """As zip files: its `read` asks for a name."""
+    """A stub of zip files, whose `read` needs a name."""
 
     def read(self, name: str) -> bytes:
         return name.encode()
@@ -394,15 +394,15 @@ def keras_models() -> list[Any]:
     return [line, keras.Model(line.inputs, line.outputs)]
 
 
-def test_what_is_no_picture_says_what_it_is() -> None:
+def test_the_error_names_the_type_of_what_is_not_an_image() -> None:
     extractor = FeatureExtractor("random", size=64)
     sentences: list[tuple[Any, str]] = [
         *(
             (
-                none,
-                f"image is a {type(none).__name__}, which is not an image: pass a network as extr",
+                wrong,
+                f"image is a {type(wrong).__name__}, which is not an image: pass a network as extr",
             )
-            for none in (extractor, *keras_models())
+            for wrong in (extractor, *keras_models())
         ),
         (Camera(), "image file object of type Camera gave tuple, not bytes: open the file with"),
     ]
@@ -416,7 +416,7 @@ def test_what_is_no_picture_says_what_it_is() -> None:
             with pytest.raises(ImageError) as caught:
                 ask(source)
             assert sentence in str(caught.value)
-    # An explorer takes activations, and nothing else that takes a picture does.
+    # Unlike an explorer, these do not accept activations.
     activations = extractor(PHOTO)
     for ask in (load_image, extractor):
         with pytest.raises(ImageError, match=r"^image is a Activations, which is not an image: "):
@@ -425,7 +425,7 @@ def test_what_is_no_picture_says_what_it_is() -> None:
         load_image(Shelf())
 
 
-# What notebooks hold -----------------------------------------------------------------------------
+# Objects in notebooks ----------------------------------------------------------------------------
 
 
 def png(pixels: RGB8) -> bytes:
@@ -434,7 +434,7 @@ def png(pixels: RGB8) -> bytes:
     return stream.getvalue()
 
 
-def test_an_upload_is_taken_as_its_file() -> None:
+def test_an_upload_is_read_like_its_file() -> None:
     data = png(PHOTO)
     value: Any
     whole = {"name": "cat.png", "type": "image/png", "size": len(data), "content": data}
@@ -448,7 +448,7 @@ def test_an_upload_is_taken_as_its_file() -> None:
         load_image(())
 
 
-def test_a_real_upload_is_taken() -> None:
+def test_real_upload_and_image_widgets_are_read() -> None:
     import ipywidgets
 
     button = ipywidgets.FileUpload()
@@ -486,8 +486,8 @@ def test_a_real_upload_is_taken() -> None:
             widget.close()
 
 
-def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:
-    # IPython has no types.
+def test_a_displayed_image_is_read_or_refused(tmp_path: Path) -> None:
+    # IPython has no type annotations.
     display: Any = importlib.import_module("IPython.display")
     (tmp_path / "cat.png").write_bytes(png(PHOTO))
     for shown in (
@@ -516,7 +516,7 @@ WAYS: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "expected"),
     [
         ("small.png", png(PHOTO[:20, :40]), r"is 20×40 pixels .* the network needs at least 32 a"),
         ("cut.png", png(PHOTO)[:4000], r"could not be read .*: it may be .*damaged or closed, so"),
@@ -537,16 +537,16 @@ WAYS: dict[str, Callable[[Path], Any]] = {
         ),
     ],
 )
-def test_an_error_names_the_file_whatever_holds_it(
-    way: str, name: str, content: bytes, told: str, tmp_path: Path
+def test_an_error_names_the_file_however_it_is_passed(
+    way: str, name: str, content: bytes, expected: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content)
     if way == "PIL image" and name not in ("small.png", "cut.png"):
-        # Pillow itself opens no such file.
+        # Pillow cannot open such a file.
         way = "path"
     source = WAYS[way](tmp_path / name)
     try:
-        with pytest.raises(ImageError, match=rf"{name}' {told}") as caught:
+        with pytest.raises(ImageError, match=rf"{name}' {expected}") as caught:
             load_image(source)
     finally:
         if way in ("file object", "PIL image"):
@@ -562,7 +562,7 @@ def test_an_error_names_the_file_whatever_holds_it(
         (OSError("broken data stream"), "damaged or closed, so"),
     ],
 )
-def test_advice_is_by_kind_of_error(
+def test_the_advice_follows_the_kind_of_error(
     fault: Exception, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "cat.png"
@@ -590,7 +590,7 @@ def test_a_file_object_whose_disk_fails_is_not_said_to_be_closed() -> None:
 
 
 @pytest.mark.slow
-def test_a_tensorflow_tensor_is_read_without_a_word() -> None:
+def test_a_tensorflow_tensor_is_read_without_a_warning() -> None:
     code = (
         "import numpy as np, tensorflow as tf; from vgg_widget import load_image;"
         "print(load_image(tf.fill((40, 50, 3), 0.5)).mean())"

@@ -1,4 +1,4 @@
-"""What a model does itself before its first weights: preprocessing, and the order of channels."""
+"""Tests of preprocessing, axis order and repeated layer names inside a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vgg_widget.weights import resolve
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
-# Of Keras and a tensor.
+# Takes the module `keras` and a tensor.
 Change = Callable[[Any, Any], Any]
 
 # Keras reads its own variables in a way that numpy 2 has deprecated.
@@ -33,7 +33,7 @@ def keras() -> Any:
     return keras
 
 
-def ones_own(keras: Any) -> Any:
+def custom_layer(keras: Any) -> Any:
     class Halved(keras.layers.Layer):  # type: ignore[misc]
         def call(self, images: Any) -> Any:
             return images / 2
@@ -77,7 +77,7 @@ SCALES: dict[str, Change] = {
     "Normalization": lambda k, x: k.layers.Normalization(mean=[1.0] * 3, variance=[4.0] * 3)(x),
     "adapted": lambda k, x: adapted(k)(x),
     "Lambda": lambda k, x: k.layers.Lambda(lambda images: images / 255)(x),
-    "a class of one's own": lambda k, x: ones_own(k)(x),
+    "custom layer": lambda k, x: custom_layer(k)(x),
     "after augmentation": lambda k, x: k.layers.Rescaling(1 / 255, name="scale")(
         k.layers.RandomRotation(0.2, name="rotate")(k.layers.RandomFlip(name="flip")(x))
     ),
@@ -121,7 +121,7 @@ KEEPS: dict[str, Change] = {
 
 
 def beginning(keras: Any, change: Change) -> tuple[Any, Any]:
-    """Return a model that begins with this, and one that gives what its first weights get."""
+    """Return a model that begins with a change, and one that returns the changed input."""
     inputs = keras.Input((64, 75, 3))
     changed = change(keras, inputs)
     conv = keras.layers.Conv2D(2, 3, name="conv")
@@ -132,10 +132,10 @@ def beginning(keras: Any, change: Change) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     "case", [*(("scales", one) for one in SCALES), *(("keeps", o) for o in KEEPS)]
 )
-def test_pixels_as_they_are_are_told_of(keras: Any, case: tuple[str, str]) -> None:
+def test_a_model_that_keeps_its_pixels_gets_a_message(keras: Any, case: tuple[str, str]) -> None:
     kind, name = case
     model, before = beginning(keras, (SCALES if kind == "scales" else KEEPS)[name])
-    # By Keras: whether a picture of few values still has these alone (and the zeros of padding).
+    # Check with Keras whether only the picture's few values, and zeros from padding, remain.
     picture = np.full((1, 64, 75, 3), (20, 110, 200), np.float32)
     if kind == "scales":
         picture[:, ::2] += 7
@@ -156,7 +156,7 @@ def models_that_scale_late(keras: Any) -> Iterator[Any]:
         rescaling(conv),
         layers.Conv2D(2, 3)(rescaling(conv)),
         layers.Conv2D(2, 3)(layers.Normalization(mean=0.0, variance=4.0)(conv) / 255),
-        # A second output, which no weights come after.
+        # A second output, with no weights after it.
         [conv, rescaling(inputs)],
         # A residual connection.
         layers.Conv2D(2, 3)(conv + inputs),
@@ -166,7 +166,7 @@ def models_that_scale_late(keras: Any) -> Iterator[Any]:
         yield keras.Model(inputs, outputs)
 
 
-def test_what_comes_after_the_first_weights_is_no_preprocessing(keras: Any) -> None:
+def test_scaling_after_the_first_weights_is_not_preprocessing(keras: Any) -> None:
     for model in models_that_scale_late(keras):
         assert FeatureExtractor(model=model).weights.message.startswith("Values 0–255")
 
@@ -180,20 +180,20 @@ def test_a_model_of_keras_with_and_without_its_preprocessing(keras: Any, inside:
     assert bool(FeatureExtractor(model=model).weights.message) == (not inside)
 
 
-# In a file ---------------------------------------------------------------------------------------
+# Models in files ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def weights_file(vgg19: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A whole VGG19 in a file, which is told to hold other models by their configuration."""
+    """Return a file of a whole VGG19, whose model configuration the tests replace."""
     path = tmp_path_factory.mktemp("weights") / "mine.h5"
     vgg19.save(path)
     yield path
     path.unlink()
 
 
-def told_of(weights_file: Path, model: Any, suffix: str) -> str:
-    """Return what is said of a file with VGG19's numbers and the configuration of a model."""
+def notice_of(weights_file: Path, model: Any, suffix: str) -> str:
+    """Return the message about a file with VGG19's weights and a model's configuration."""
     small = weights_file.with_name(f"small{suffix}")
     model.save(small)
     if suffix == ".h5":
@@ -212,34 +212,34 @@ def told_of(weights_file: Path, model: Any, suffix: str) -> str:
 @pytest.mark.sampled
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 @pytest.mark.parametrize("case", [*(f"scales {o}" for o in SCALES), *(f"keeps {o}" for o in KEEPS)])
-def test_a_file_says_what_its_model_does_to_pixels(
+def test_the_message_for_a_file_says_whether_its_model_scales_pixels(
     keras: Any, weights_file: Path, case: str, suffix: str
 ) -> None:
     kind, name = case.split(" ", 1)
     model, _ = beginning(keras, (SCALES if kind == "scales" else KEEPS)[name])
-    message = told_of(weights_file, model, suffix)
-    told = "scales its pixels itself" if kind == "scales" else ""
-    assert bool(message) == bool(told)
-    assert not message or f"Another input: the model in mine{suffix} {told}, but here" in message
+    message = notice_of(weights_file, model, suffix)
+    part = "scales its pixels itself" if kind == "scales" else ""
+    assert bool(message) == bool(part)
+    assert not message or f"Another input: the model in mine{suffix} {part}, but here" in message
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
-def test_what_a_file_s_model_does_after_its_first_weights_is_not_told(
+def test_scaling_after_the_first_weights_in_a_file_gives_no_message(
     keras: Any, weights_file: Path, suffix: str
 ) -> None:
     for model in models_that_scale_late(keras):
-        assert not told_of(weights_file, model, suffix)
+        assert not notice_of(weights_file, model, suffix)
     # A layer that is called twice, before and after the first weights.
     inputs = keras.Input((32, 32, 3))
     pad, scale = keras.layers.ZeroPadding2D(1), keras.layers.Rescaling(0.5, name="scale")
     conv = keras.layers.Conv2D(3, 3)
-    assert not told_of(weights_file, keras.Model(inputs, scale(conv(pad(conv(inputs))))), suffix)
+    assert not notice_of(weights_file, keras.Model(inputs, scale(conv(pad(conv(inputs))))), suffix)
     twice = conv(pad(scale(conv(pad(scale(inputs))))))
-    assert "scales" in told_of(weights_file, keras.Model(inputs, twice), suffix)
+    assert "scales" in notice_of(weights_file, keras.Model(inputs, twice), suffix)
 
 
 def keras_2(*layers: tuple[str, dict[str, Any], Any]) -> str:
-    """Write a configuration as Keras 2 did: class, settings, and what it is called on."""
+    """Return a Keras 2 configuration of layers, each a class, settings and what it is called on."""
     written = [
         {"class_name": kind, "config": {"name": f"layer_{n}", **config}, "name": f"layer_{n}"}
         | {"inbound_nodes": [called] if called else []}
@@ -254,7 +254,7 @@ def keras_2(*layers: tuple[str, dict[str, Any], Any]) -> str:
     )
 
 
-def test_files_of_keras_2_say_it_too(weights_file: Path) -> None:
+def test_files_of_keras_2_get_the_same_message(weights_file: Path) -> None:
     first = ("InputLayer", {"batch_input_shape": [None, 32, 32, 3]}, None)
     conv = ("Conv2D", {"kernel_initializer": {"class_name": "Zeros", "config": {}}})
 
@@ -268,7 +268,7 @@ def test_files_of_keras_2_say_it_too(weights_file: Path) -> None:
     turned = {"slice_spec": ["...", {"start": None, "stop": None, "step": -1}]}
     turn = ("SlicingOpLambda", {"function": "__operators__.getitem"}, on(0, **turned))
     inner = json.loads(keras_2(first, ("Rescaling", {"scale": 0.1}, on(0)), (*conv, on(1))))
-    for layers, told in (
+    for layers, expected in (
         ([first, function("math.truediv", 0, y=255.0), (*conv, on(1))], scales),
         ([first, turn, function("nn.bias_add", 1, bias=[1.0] * 3), (*conv, on(2))], scales),
         ([first, turn, (*conv, on(1))], ""),
@@ -284,7 +284,7 @@ def test_files_of_keras_2_say_it_too(weights_file: Path) -> None:
             ],
             "",
         ),
-        # A nested model, whose first call of its own Keras 2 counted.
+        # A nested model; Keras 2 also counted its own first call.
         ([first, ("Functional", inner["config"], [["layer_0", 1, 0, {}]])], scales),
         ([first, (*conv, on(0)), ("Functional", inner["config"], [["layer_1", 1, 0, {}]])], ""),
         ([first, ("Scale", {}, on(0)), (*conv, on(1))], scales),
@@ -292,7 +292,7 @@ def test_files_of_keras_2_say_it_too(weights_file: Path) -> None:
         with h5py.File(weights_file, "r+") as file:
             file.attrs["model_config"] = keras_2(*layers)
         message = resolve(weights_file).provenance.message
-        assert (told in message) if told else not message, layers
+        assert (expected in message) if expected else not message, layers
     chain = [{"class_name": "Rescaling", "config": {"batch_input_shape": [None, 8, 8, 3]}}]
     chain += [{"class_name": conv[0], "config": conv[1]}]
     for order, scaled in ((chain, True), (chain[::-1], False)):
@@ -302,7 +302,7 @@ def test_files_of_keras_2_say_it_too(weights_file: Path) -> None:
 
 
 def held_twice(levels: int) -> bytes:
-    """Models within models, each of which calls the one within it twice."""
+    """Return a configuration of nested models, each of which calls its inner model twice."""
     first = ("InputLayer", {"batch_input_shape": [None, 8, 8, 3]}, None)
     inner: dict[str, Any] = json.loads(keras_2(first, ("Rescaling", {}, [["layer_0", 0, 0, {}]])))
     for _ in range(levels):
@@ -343,7 +343,7 @@ def test_a_configuration_that_describes_no_graph_is_passed_over(
 
 
 def first_maps(keras: Any, model: Any, inputs: Any) -> dict[str, Floats]:
-    """Compute every layer's output by a sub-model that Keras makes."""
+    """Compute every layer's output with a Keras submodel."""
     called = model.operations[1:]
     whole = keras.Model(model.inputs[0], [each.output for each in called])
     made = whole.predict(inputs, verbose=0)
@@ -379,13 +379,13 @@ TURNED: dict[str, Change] = {
 }
 
 
-BY_WAY_OF_ANOTHER_ORDER = ("swapaxes", "in two steps")
+WITH_AN_INTERMEDIATE_ORDER = ("swapaxes", "in two steps")
 
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("shape", [(3, 64, 64), (3, 40, 56), (3, None, None)])
 @pytest.mark.parametrize("case", TURNED)
-def test_an_input_that_is_turned_in_the_model(
+def test_an_input_that_the_model_transposes(
     keras: Any, case: str, shape: tuple[int | None, ...], photo: RGB8
 ) -> None:
     layers = keras.layers
@@ -401,12 +401,12 @@ def test_an_input_that_is_turned_in_the_model(
         keras, model, np.moveaxis(activations.image[None].astype(np.float32), -1, 1)
     )
     np.testing.assert_allclose(activations["conv"], expected["conv"][0], rtol=1e-4, atol=1e-3)
-    # Maps before it is turned, too, have the picture's rows and columns.
+    # Maps before the transposition also have the picture's rows and columns.
     scale = 2 if case == "pooled" else 1
-    for info in () if case in BY_WAY_OF_ANOTHER_ORDER else activations.layers[:-1]:
+    for info in () if case in WITH_AN_INTERMEDIATE_ORDER else activations.layers[:-1]:
         assert activations[info.name].shape == (height // scale, width // scale, 3), info.name
 
-    # A function of one's own may return either order.
+    # A custom preprocess function may return either order.
     def halved(images: Floats) -> Any:
         return images / 2
 
@@ -433,12 +433,12 @@ def test_an_input_that_is_turned_in_the_model(
         (lambda k, x: k.ops.moveaxis(x, -1, 1), 1),
     ],
 )
-def test_maps_that_are_turned_in_the_model_are_shown_upright(
+def test_maps_that_the_model_transposes_are_shown_with_channels_last(
     keras: Any, turn: Change, axis: int, channels: int, photo: RGB8
 ) -> None:
     layers = keras.layers
     ops = keras.ops
-    # As many channels as rows, or not: the numbers alone do not tell the axes apart.
+    # With as many channels as rows, the shape alone does not tell the axes apart.
     inputs = keras.Input((64, 64, 3))
     conv = layers.Conv2D(channels, 3, name="conv")(inputs)
     turned = turn(keras, conv)
@@ -451,7 +451,7 @@ def test_maps_that_are_turned_in_the_model_are_shown_upright(
     names = list(activations)
     for name in names:
         of_keras = expected[name][0]
-        if name in names[1:4]:  # from the turn to the turn back
+        if name in names[1:4]:  # between the two transpositions
             of_keras = np.moveaxis(of_keras, axis - 1, -1)
         np.testing.assert_allclose(activations[name], of_keras, rtol=1e-4, atol=1e-3)
         info = activations.info(name)
@@ -461,7 +461,7 @@ def test_maps_that_are_turned_in_the_model_are_shown_upright(
 
 
 @pytest.mark.parametrize("order", [(2, 1, 3), (1, 3, 2)])
-def test_maps_in_another_order_of_axes_are_shown_as_the_model_has_them(
+def test_maps_in_another_axis_order_keep_the_order_of_the_model(
     keras: Any, order: tuple[int, ...], photo: RGB8
 ) -> None:
     layers = keras.layers
@@ -475,7 +475,7 @@ def test_maps_in_another_order_of_axes_are_shown_as_the_model_has_them(
     for name, of_keras in expected.items():
         np.testing.assert_allclose(activations[name], of_keras[0], rtol=1e-4, atol=1e-3)
     known = {info.name: info.receptive_field for info in activations.layers}
-    # Nothing is marked on the input, since rows there are not rows here.
+    # No receptive field is known, since rows of the map are not rows of the input.
     assert (known["turned"], known["after"]) == (None, None)
     found = extractor.fan_in("after").contributions(activations["turned"], 3, 6, 2)
     assert found is not None
@@ -506,15 +506,15 @@ def test_layers_with_channels_first_in_the_middle(keras: Any, photo: RGB8) -> No
     assert known["squeezed"][1] is known["excited"][1] is known["back"][1] is None
 
 
-def test_convolutions_with_channels_first_after_a_turn(keras: Any, photo: RGB8) -> None:
+def test_convolutions_with_channels_first_after_a_transposition(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
-    # Not every machine computes them, but their names and numbers are known.
+    # Not every machine can compute these layers, but their names and geometry are known.
     inputs = keras.Input((64, 75, 3))
     turned = layers.Permute((3, 1, 2), name="turned")(
         layers.Rescaling(1 / 255, name="scale")(inputs)
     )
     conv = layers.Conv2D(7, 5, strides=2, data_format="channels_first", name="conv")(turned)
-    # Made of a vector: the layer that reads it says what its axes are.
+    # A map reshaped from a vector gets the layout that earlier layers require.
     flat = layers.Dense(6 * 7 * 5)(
         layers.GlobalAveragePooling2D(data_format="channels_first")(conv)
     )
@@ -550,9 +550,9 @@ def test_a_grey_input_without_an_axis_for_channels(keras: Any, case: str, photo:
         assert info.receptive_field == (3 if info.name == "conv" else 1)
 
 
-def test_an_input_is_read_as_before_where_nothing_turns_it(keras: Any, photo: RGB8) -> None:
+def test_an_input_that_is_not_transposed_has_channels_last(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
-    # Four rows of an image, and not four channels.
+    # Three rows of an image, not three channels.
     inputs = keras.Input((3, 64, 3))
     model = keras.Model(inputs, layers.Conv2D(2, 3, name="conv")(inputs))
     activations = FeatureExtractor(model=model)(photo)
@@ -568,7 +568,7 @@ def test_an_input_is_read_as_before_where_nothing_turns_it(keras: Any, photo: RG
 
 
 def backbone(keras: Any, name: str, channels: int) -> Any:
-    """A model whose layers and operations are called as in every other of these."""
+    """Return a model whose layers have the same names in every model made here."""
     layers = keras.layers
     inputs = keras.Input((None, None, 3))
     maps = layers.Conv2D(3, 3, padding="same", name="block1_conv1")(inputs)
@@ -616,7 +616,7 @@ def test_backbones_that_share_their_layers_names(
     np.testing.assert_allclose(
         activations["block1_conv1"], model.predict(pixels, verbose=0)[0], rtol=1e-4, atol=1e-4
     )
-    # The model is as it was, and its weights are those of now.
+    # The model is unchanged, and a new extractor uses its current weights.
     assert model.to_json() == written
     model.set_weights([2 * one for one in model.get_weights()])
     np.testing.assert_allclose(
@@ -649,7 +649,7 @@ def test_shared_names_deep_inside_and_a_backbone_called_twice(keras: Any, photo:
     )
 
 
-def test_a_model_of_shared_names_goes_to_another_process(keras: Any, photo: RGB8) -> None:
+def test_a_model_with_shared_names_can_be_sent_to_a_process(keras: Any, photo: RGB8) -> None:
     parts = [backbone(keras, name, 3) for name in ("one", "other")]
     extractor = FeatureExtractor(model=keras.Sequential([keras.Input((40, 40, 3)), *parts]))
     arrived = PortableExtractor.of(extractor).extractor()

@@ -1,4 +1,4 @@
-"""A real kernel, stopped as the notebook's button does it: each next cell works."""
+"""Tests of interrupting a real kernel, as the stop button does: the next cell must work."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ print(explorer.rendering.channels == (explorer.channel,), explorer._controls.pro
 
 
 class Kernel:
-    """Runs cells, and stops them when they have printed a word."""
+    """Runs cells, and interrupts them once they have printed a word."""
 
     def __init__(self, manager: Any, client: Any) -> None:
         self.manager, self.client = manager, client
 
     def heard(self, until: Callable[[Any], bool], request: str | None = None) -> str:
-        """What is printed, until a message comes that is waited for."""
+        """Return what is printed until `until` accepts a message and the text so far."""
         words = ""
         while True:
             message = self.client.get_iopub_msg(timeout=SECONDS)
@@ -40,7 +40,7 @@ class Kernel:
                 return words
 
     def run(self, code: str) -> tuple[str, str]:
-        """Run a cell to its end: what it prints, and the name of its error."""
+        """Run a cell to its end; return what it prints and the name of its error."""
         return self._end(self.client.execute(code))
 
     def _end(self, request: str) -> tuple[str, str]:
@@ -106,7 +106,7 @@ def test_the_stop_button_at_every_stage(kernel: Kernel, mirror: Mirror, tmp_path
 
     # TensorFlow's import, and the building of the network and the explorer.
     count = "import ipywidgets.widgets.widget as w; print(len(w._instances))"
-    # The bar of the download is tqdm's.
+    # The download's progress bar is a widget of tqdm.
     others, _ = kernel.run(count)
     make = 'explorer = LayerExplorer(sample_image(), weights="random", size=64)'
     assert kernel.stop(f'print("begun", flush=True)\n{make}') == "KeyboardInterrupt"
@@ -118,11 +118,11 @@ def test_the_stop_button_at_every_stage(kernel: Kernel, mirror: Mirror, tmp_path
     assert kernel.stop(stream) == "KeyboardInterrupt"
     look = 'print("begun", flush=True)\nwhile True: explorer.image = sample_image()'
     assert kernel.stop(look) == "KeyboardInterrupt"
-    told = kernel.run("print(explorer._controls.problem.value)")[0]
-    assert told.startswith(("Interrupted: still showing layer block3_conv1", "\n"))
+    problem = kernel.run("print(explorer._controls.problem.value)")[0]
+    assert problem.startswith(("Interrupted: still showing layer block3_conv1", "\n"))
     assert kernel.run(NEXT) == ("True \n", "")
 
-    # A mode of a person's own that never ends, in a cell and after a click.
+    # A custom mode that never ends, set in a cell and by a click.
     kernel.run(
         "import time\n"
         "from vgg_widget import register_mode\n"
@@ -135,11 +135,11 @@ def test_the_stop_button_at_every_stage(kernel: Kernel, mirror: Mirror, tmp_path
     )
     assert kernel.stop('explorer.mode = "endless"') == "KeyboardInterrupt"
     show = "print(explorer.mode, modes.value, explorer._controls.problem.value)"
-    told = (
+    problem = (
         "channel  Interrupted: still showing layer block3_conv1 in mode channel, as "
         "the controls say; try again, or choose something else.\n"
     )
-    assert kernel.run(show) == (told, "")
+    assert kernel.run(show) == (problem, "")
     assert kernel.run(NEXT) == ("True \n", "")
     comm, index = kernel.run("print(modes.model_id, len(modes.options) - 1)")[0].split()
     state = {"method": "update", "state": {"index": int(index)}, "buffer_paths": []}
@@ -149,7 +149,7 @@ def test_the_stop_button_at_every_stage(kernel: Kernel, mirror: Mirror, tmp_path
     kernel.heard(lambda heard: "begun" in heard[1], request)
     kernel.manager.interrupt_kernel()
     kernel.heard(lambda heard: heard[0]["content"].get("execution_state") == "idle", request)
-    assert kernel.run(show) == (told, "")
+    assert kernel.run(show) == (problem, "")
     assert kernel.run(NEXT) == ("True \n", "")
     # Nothing is left of the explorer once it is closed.
     assert kernel.run(f"explorer.close(); {count}") == (others, "")

@@ -1,4 +1,4 @@
-"""An interrupt, wherever it comes: it is told of, nothing is half changed, the next act works."""
+"""Tests of interrupts: reported at any stage, nothing half changed, and the next step works."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Explore = Callable[..., LayerExplorer]
 def interrupted(owner: object, name: str, *, at: str = "before") -> Iterator[list[object]]:
     """Send an interrupt at the first call of a function, before or after it does its work.
 
-    Where interrupts wait, the function does its work in any case.
+    Where interrupts are delayed, the function does its work in either case.
     """
     real, calls = getattr(owner, name), list[object]()
 
@@ -73,7 +73,7 @@ def interrupted(owner: object, name: str, *, at: str = "before") -> Iterator[lis
 
 
 def assert_whole(explorer: LayerExplorer) -> None:
-    """Traits, picture, canvas and controls say the same, and nobody has to wait."""
+    """Assert that traits, picture, canvas and controls agree, and that the lock is free."""
     assert_consistent(explorer)
     controls = [one for one in below(explorer) if hasattr(one, "disabled")]
     colormap = control(explorer, "colors")
@@ -91,7 +91,7 @@ def assert_whole(explorer: LayerExplorer) -> None:
     assert free == [True]
 
 
-def assert_told(explorer: LayerExplorer) -> None:
+def assert_reported(explorer: LayerExplorer) -> None:
     assert problem(explorer) == (
         f"Interrupted: still showing layer {explorer.layer} in mode {explorer.mode}, as the "
         "controls say; try again, or choose something else."
@@ -99,7 +99,7 @@ def assert_told(explorer: LayerExplorer) -> None:
 
 
 def assert_next_works(explorer: LayerExplorer, image: Any) -> None:
-    # A grid shows all channels, whichever is chosen.
+    # Leave the grid, which looks the same for every channel.
     control(explorer, "mode").value = "channel"
     before = on_canvas(explorer)
     control(explorer, "channel").value = (explorer.channel + 5) % 64
@@ -113,7 +113,7 @@ def assert_next_works(explorer: LayerExplorer, image: Any) -> None:
     assert problem(explorer) == ""
 
 
-# What a choice goes through, and what another picture does as well.
+# The stages of a choice; another picture goes through all of `WITH_IMAGES`.
 STAGES = {
     "rendering": ("vgg_widget.explorer.layer_explorer.render", "before"),
     "before drawing": ("vgg_widget.figure.linked_figure.map_extent", "before"),
@@ -158,13 +158,13 @@ def test_a_choice(explore: Explore, photo: Any, stage: str, by: str) -> None:
         "several": several,
         "a jump": lambda: explorer.open_channel(7, "block3_conv2"),
     }
-    # Of a callback's, Jupyter would write it to a log.
+    # A control's callback does not pass the interrupt on, since Jupyter would only log it.
     passed_on = nullcontext() if by == "a control" else pytest.raises(KeyboardInterrupt)
     with interrupted(*place(path), at=at), passed_on:
         acts[by]()
     assert_whole(explorer)
-    assert_told(explorer)
-    # What was not drawn yet is as it was; what was being drawn is there.
+    assert_reported(explorer)
+    # An interrupt while rendering undoes the choice; a later one does not.
     assert explorer.layer == ("block2_conv1" if stage == "rendering" else "block3_conv2")
     assert explorer.can_go_back == (by == "a jump" and stage != "rendering")
     assert_next_works(explorer, photo)
@@ -177,7 +177,7 @@ def test_a_channel_that_is_fitted_to_its_layer(explore: Explore, photo: Any) -> 
         explorer.layer = "block1_conv1"
     assert (explorer.layer, explorer.channel) == ("block1_conv1", 63)
     assert_whole(explorer)
-    assert_told(explorer)
+    assert_reported(explorer)
     assert_next_works(explorer, photo)
 
 
@@ -203,7 +203,7 @@ def test_another_explorer_at_work_changes_nothing(explore: Explore, photo: Any) 
         patch.setattr(ColorBars, "update", strike)
         control(explorer, "layer").value = "block3_conv2"
     thread.join(10)
-    assert_told(explorer)
+    assert_reported(explorer)
     assert_whole(explorer)
     assert_next_works(explorer, photo)
 
@@ -229,14 +229,14 @@ def test_another_picture(explore: Explore, photo: Any, stage: str, by: str, tmp_
                 {**upload, "content": content, "size": len(content)},
             )
     assert_whole(explorer)
-    assert_told(explorer)
+    assert_reported(explorer)
     early = stage in ("rendering", "reading", "forward pass", "computed")
     assert (explorer.activations is before) == early
     np.testing.assert_array_equal(explorer.image, photo if early else other)
     assert_next_works(explorer, photo)
 
 
-def test_somebodys_observer(explore: Explore, photo: Any) -> None:
+def test_an_observer(explore: Explore, photo: Any) -> None:
     explorer = explore()
 
     called: list[str] = []
@@ -250,13 +250,13 @@ def test_somebodys_observer(explore: Explore, photo: Any) -> None:
         ("rendering", "channel", 2),
         ("activations", "image", photo[:, ::-1]),
     ):
-        # It is not called again to take back what it was told of.
+        # The observer is not called again to undo the change.
         explorer.observe(slow, name)
         with pytest.raises(KeyboardInterrupt):
             setattr(explorer, trait, value)
         explorer.unobserve(slow, name)
         assert_whole(explorer)
-        assert_told(explorer)
+        assert_reported(explorer)
     assert called == ["channel", "rendering", "activations"]
     assert explorer.channel == 2
     np.testing.assert_array_equal(explorer.image, photo[:, ::-1])
@@ -276,16 +276,16 @@ def test_a_panel(explore: Explore, photo: Any, by: str) -> None:
                 with pytest.raises(KeyboardInterrupt):
                     explorer.panel = "Circuit"
         assert_whole(explorer)
-        assert_told(explorer)
+        assert_reported(explorer)
         assert control(explorer, "Circuit").value == (explorer.panel == "Circuit")
         explorer.panel = ""
     explorer.panel = "Circuit"
     assert problem(explorer) == ""
-    # An open panel that computes belongs to the step that it follows.
+    # An interrupt of an open panel's computation belongs to the step that caused it.
     with interrupted(CircuitPanel, "show"), pytest.raises(KeyboardInterrupt):
         explorer.channel = 9
     assert_whole(explorer)
-    assert_told(explorer)
+    assert_reported(explorer)
     assert_next_works(explorer, photo)
 
 
@@ -293,14 +293,14 @@ def test_the_mouse_and_a_key(explore: Explore, photo: Any, monkeypatch: pytest.M
     explorer = explore(layer="block2_conv1")
     with interrupted(FeatureFigure, "mark", at="after"):
         point(explorer, "map", 3, 4)
-    assert_told(explorer)
+    assert_reported(explorer)
     with interrupted(LinkedFigure, "hit"):
         click(explorer, "map", 3, 3)
-    assert_told(explorer)
+    assert_reported(explorer)
     monkeypatch.setattr(page_of(explorer), "send", lambda *_: None)
     with interrupted(explorer._pointing, "_step_layer"):
         press(explorer, "ArrowDown")
-    assert_told(explorer)
+    assert_reported(explorer)
     assert_whole(explorer)
     assert_next_works(explorer, photo)
 
@@ -318,16 +318,16 @@ def test_saving_leaves_no_half_file(explore: Explore, photo: Any, tmp_path: Path
     assert_next_works(explorer, photo)
 
 
-def test_what_plays_stops(explore: Explore, photo: Any) -> None:
+def test_playing_stops(explore: Explore, photo: Any) -> None:
     explorer = explore(panel="Play")
     control(explorer, "play").click()
     clock = made_panel(explorer, "Play").clock
     with interrupted(*place(STAGES["rendering"][0])):
         clock.value += 1
     assert not clock.playing
-    assert_told(explorer)
+    assert_reported(explorer)
     clock.value += 1
-    assert_told(explorer)
+    assert_reported(explorer)
     assert_next_works(explorer, photo)
 
 
@@ -344,7 +344,7 @@ def test_a_comparison(extractor: FeatureExtractor, photo: Any) -> None:
     with interrupted(LinkedFigure, "_show_images"), pytest.raises(KeyboardInterrupt):
         comparison.images = photo[:, ::-1], photo
     np.testing.assert_array_equal(comparison.second, photo)
-    assert_told(comparison)
+    assert_reported(comparison)
     assert_as_drawn_whole(comparison)
     control(comparison, "channel").value = 3
     assert comparison.renderings is not None
@@ -364,7 +364,7 @@ MAKING = {
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("stage", MAKING)
-def test_making_one_leaves_nothing_behind(
+def test_interrupted_construction_leaves_nothing_behind(
     extractor: FeatureExtractor, photo: Any, stage: str
 ) -> None:
     path, at = MAKING[stage]
@@ -382,10 +382,10 @@ def test_making_one_leaves_nothing_behind(
     explorer.close()
 
 
-# --- the real signal, which comes wherever the interpreter is
+# --- the real signal, which may arrive anywhere in the interpreter
 
 
-def test_an_interrupt_waits_for_what_cannot_be_begun_again() -> None:
+def test_an_interrupt_waits_for_work_that_cannot_be_repeated() -> None:
     done: list[int] = []
 
     def work() -> None:
@@ -428,7 +428,7 @@ def test_other_threads_and_ignored_interrupts_go_on() -> None:
 def test_widgets_are_built_and_closed_whole(
     extractor: FeatureExtractor, photo: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop button that is pressed again and again leaves no widget."""
+    """Pressing the stop button repeatedly leaves no widget behind."""
     before = set(_instances)
     real = widgets.Widget.open
     opened: list[int] = []
@@ -448,7 +448,7 @@ def test_widgets_are_built_and_closed_whole(
         def struck_later(widget: widgets.Widget) -> None:
             opened.append(1)
             real(widget)
-            # Only once the box is there, so that all the others are being made.
+            # Wait until the box exists, so that the other widgets are being made.
             if len(opened) > len(allowed) + 4:
                 signal.raise_signal(signal.SIGINT)
 
@@ -489,11 +489,11 @@ def test_several_interrupts_do_not_stop_the_drawing(explore: Explore, photo: Any
             explorer.layer = "block3_conv1"
     assert len(struck) == 1
     assert_whole(explorer)
-    assert_told(explorer)
+    assert_reported(explorer)
     assert_next_works(explorer, photo)
 
 
-def test_an_interrupt_while_it_is_closed_waits_for_the_end(
+def test_an_interrupt_while_closing_waits_for_the_end(
     extractor: FeatureExtractor, photo: Any
 ) -> None:
     before = set(_instances)
@@ -528,11 +528,11 @@ def test_a_cells_own_work_within_a_hold_can_be_interrupted(explore: Explore, pho
         work()
     assert done == []
     assert_whole(explorer)
-    assert_told(explorer)
+    assert_reported(explorer)
     assert_next_works(explorer, photo)
 
 
-def test_an_error_after_an_interrupt_is_told(
+def test_an_error_after_an_interrupt_is_shown(
     explore: Explore, photo: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore(layer="block2_conv1")
@@ -620,7 +620,7 @@ def test_a_stream_ends_its_readers(extractor: FeatureExtractor, photo: Any) -> N
 # --- the tests themselves
 
 
-def test_what_a_test_starts_can_be_interrupted() -> None:
+def test_a_program_that_a_test_starts_can_be_interrupted() -> None:
     code = "import signal; signal.raise_signal(signal.SIGINT)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1:] == ["KeyboardInterrupt"]
@@ -628,10 +628,10 @@ def test_what_a_test_starts_can_be_interrupted() -> None:
 
 @pytest.mark.posix
 @pytest.mark.slow
-def test_a_run_in_the_background_is_as_any_other() -> None:
-    # `make test &` in a script, `nohup` and some services start what is deaf to interrupts.
-    deaf = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "pytest", "-q"]
-    names = ("an_interrupt_waits_for_what_cannot_be_begun_again", "what_a_test_starts")
+def test_the_tests_pass_when_run_in_the_background() -> None:
+    # `make test &` in a script, `nohup` and some services start programs that ignore interrupts.
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "pytest", "-q"]
+    names = ("an_interrupt_waits_for_work_that_cannot_be_repeated", "a_program_that_a_test_starts")
     chosen = ["-p", "no:cacheprovider", __file__, "-k", " or ".join(names)]
-    done = subprocess.run([*deaf, *chosen], capture_output=True, text=True, check=False)
+    done = subprocess.run([*ignoring, *chosen], capture_output=True, text=True, check=False)
     assert "2 passed" in done.stdout, done.stdout

@@ -1,4 +1,4 @@
-"""Keras files of fine-tuned and renamed models: the numbers that Keras holds, and no code run."""
+"""Tests of Keras files of fine-tuned and renamed models: right weights, and no code is run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def headed(base: Any) -> Any:
-    """The usual recipe: a head on the base's own output."""
+    """Return the usual fine-tuning model: a head on the base's output."""
     import keras
 
     pooled = keras.layers.GlobalAveragePooling2D()(base.output)
@@ -34,7 +34,7 @@ def headed(base: Any) -> Any:
 
 
 def called(base: Any) -> Any:
-    """The base as one layer, among others that have convolutions as well."""
+    """Return a model with the base as one layer, beside other convolutions."""
     import keras
 
     inputs = keras.Input((32, 32, 3))
@@ -57,7 +57,7 @@ def twice(base: Any) -> Any:
 
 
 def unpacked(base: Any) -> Any:
-    """The base's layers, one after another, in a model that begins with a convolution."""
+    """Return a model of one convolution followed by the base's layers."""
     import keras
 
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 1), *base.layers[1:]]
@@ -65,7 +65,7 @@ def unpacked(base: Any) -> Any:
 
 
 def trained(base: Any) -> Any:
-    """With what an optimizer keeps for each kernel and bias."""
+    """Return a model with an optimizer's state for each kernel and bias."""
     import keras
 
     model = headed(base)
@@ -103,7 +103,7 @@ def assert_equal(given: Arrays, expected: Arrays) -> None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
 @pytest.mark.parametrize("case", MODELS)
-def test_a_model_that_vgg19_is_a_part_of(
+def test_vgg19_is_found_inside_a_larger_model(
     case: str, suffix: str, vgg19: Any, expected: Arrays, scratch: Path
 ) -> None:
     path = save(MODELS[case](vgg19), scratch / f"mine{suffix}")
@@ -113,7 +113,7 @@ def test_a_model_that_vgg19_is_a_part_of(
 
 
 def own_vgg19(keras: Any, named: str = "") -> Any:
-    """VGG19 written out by a person, whose layers are called conv2d_7 or otherwise."""
+    """Return a handwritten VGG19, whose layers have Keras's default names or others."""
     layers: list[Any] = [keras.Input((32, 32, 3))]
     for number, (*_, channels) in enumerate(SHAPES.values()):
         name = {"name": f"{named}{number}"} if named else {}
@@ -124,21 +124,21 @@ def own_vgg19(keras: Any, named: str = "") -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("named", ["", "my_layer"])
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
-def test_layers_of_other_names_are_taken_in_their_order(
+def test_layers_of_other_names_are_read_in_their_order(
     named: str, suffix: str, expected: Arrays, scratch: Path
 ) -> None:
     import keras
 
     own = own_vgg19(keras, named)
     own.set_weights([array for name in SHAPES for array in expected[name]])
-    # A longer model around it, whose convolutions are no part of VGG19.
+    # A larger model around it, whose own convolution is not part of VGG19.
     around = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 1), own])
     for model in (own, around):
         path = save(model, scratch / f"mine{suffix}")
         assert_equal(resolve(path).arrays, expected)
 
 
-def test_without_names_the_nested_model_that_fits_is_taken(
+def test_without_names_the_nested_model_that_fits_is_read(
     vgg19: Any, expected: Arrays, scratch: Path
 ) -> None:
     path = keras3_without_names(scratch / "a.weights.h5", called(vgg19))
@@ -149,7 +149,7 @@ def test_without_names_the_nested_model_that_fits_is_taken(
 
 
 def rewritten(path: Path, config: bytes) -> Path:
-    """The same archive with another configuration."""
+    """Copy an archive with another configuration."""
     target = path.with_name("rewritten.keras")
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.namelist():
@@ -166,13 +166,13 @@ def test_a_keras_file_runs_nothing_whatever_it_says(
     mark = scratch / "gone if it ran"
     mark.mkdir()
     where = str(mark)
-    # Keras writes a lambda's code, and what it closes over, into the configuration.
+    # Keras writes a lambda's code and its closure into the configuration.
     trap = lambda x: __import__("os").rmdir(where) or x  # noqa: E731
     inputs = keras.Input((32, 32, 3))
     outputs = vgg19(keras.layers.Lambda(trap)(inputs))
     path = save(keras.Model(inputs, outputs), scratch / "lambda.keras")
     mark.mkdir()
-    # That it is a trap: Keras itself springs it where it is told to trust the file.
+    # Verify the trap: Keras itself runs the code when told to trust the file.
     keras.models.load_model(path, safe_mode=False, compile=False)
     assert not mark.exists()
     mark.mkdir()
@@ -253,7 +253,7 @@ def test_a_mismatch_inside_another_model_names_the_layer_and_both_shapes(scratch
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_a_model_that_scales_its_pixels_itself_is_told_from_one_that_does_not(
+def test_only_a_model_that_scales_its_pixels_gets_a_message(
     vgg19: Any, scratch: Path, suffix: str
 ) -> None:
     import keras
@@ -277,7 +277,7 @@ def vgg16() -> Any:
 
 
 def side_by_side(*parts: Any) -> Any:
-    """Backbones that share their layers' names, as Keras allows in nested models."""
+    """Return a model of nested backbones whose layers share names, as Keras allows."""
     import keras
 
     inputs = keras.Input((32, 32, 3))
@@ -286,7 +286,7 @@ def side_by_side(*parts: Any) -> Any:
 
 
 def headed_beside(vgg19: Any, other: Any) -> Any:
-    """One backbone's own layers, and the other nested beside them."""
+    """Return a model of VGG19's layers and another backbone nested beside them."""
     import keras
 
     both = keras.layers.Concatenate()([vgg19.output, other(vgg19.input)])
@@ -312,7 +312,7 @@ def nested_deeper(vgg19: Any, other: Any) -> Any:
     ],
     ids=["second", "first", "headed", "deeper"],
 )
-def test_of_several_backbones_the_one_vgg19_is_taken(
+def test_the_only_vgg19_of_several_backbones_is_read(
     joined: Callable[[Any, Any], Any], suffix: str, vgg19: Any, expected: Arrays, scratch: Path
 ) -> None:
     path = save(joined(vgg19, vgg16()), scratch / f"mine{suffix}")
@@ -331,21 +331,21 @@ def twin(vgg19: Any, name: str) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
-def test_several_whole_vgg19s_are_named(suffix: str, vgg19: Any, scratch: Path) -> None:
+def test_several_whole_vgg19s_are_refused_by_name(suffix: str, vgg19: Any, scratch: Path) -> None:
     model = side_by_side(twin(vgg19, "teacher"), vgg16(), twin(vgg19, "student"))
     path = save(model, scratch / f"mine{suffix}")
     with pytest.raises(WeightsError) as caught:
         resolve(path)
     message = str(caught.value)
     assert message.startswith(f"weights {str(path)!r} hold 2 complete VGG19s, ")
-    # An .h5 file has its models by their places.
+    # An .h5 file names its models by their paths.
     assert all(re.search(rf"'(model_weights/)?{name}'", message) for name in ("teacher", "student"))
     assert "vgg16" not in message
     assert message.endswith("with its save_weights.")
 
 
 @pytest.mark.slow
-def test_several_vgg19s_without_names_are_told_of(vgg19: Any, scratch: Path) -> None:
+def test_several_vgg19s_without_names_are_refused_by_path(vgg19: Any, scratch: Path) -> None:
     path = keras3_without_names(scratch / "a.weights.h5", side_by_side(vgg16(), vgg19))
     assert set(resolve(path).arrays) == set(SHAPES)
     both = side_by_side(twin(vgg19, "teacher"), twin(vgg19, "student"))
@@ -369,7 +369,7 @@ def test_blocks_that_are_models_of_their_own(vgg19: Any, expected: Arrays, scrat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
-def test_of_two_backbones_with_classifiers_each_keeps_its_own(
+def test_of_two_classifiers_the_one_of_vgg19_is_read(
     vgg19: Any, suffix: str, scratch: Path
 ) -> None:
     import keras

@@ -1,4 +1,4 @@
-"""The keys of an explorer, and the ways back from a jump."""
+"""Tests of an explorer's keys, of jumps and going back, and of its circuit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def seen(explorer: LayerExplorer) -> dict[str, Any]:
     return {name: explorer.state()[name] for name in ("layer", "channel", "mode", "location")}
 
 
-def test_every_key_is_asked_of_the_page_and_explained(explore: Explore) -> None:
+def test_the_page_listens_for_every_key_and_each_is_explained(explore: Explore) -> None:
     explorer = explore()
     assert page_of(explorer).wanted == list(KEYS)
     assert all(KEYS.values())
@@ -58,7 +58,7 @@ def test_arrows_step_layers_and_stop_at_both_ends(explore: Explore) -> None:
     assert problem(explorer) == ""
 
 
-def test_arrows_go_on_in_torchvisions_names(explore: Explore) -> None:
+def test_arrows_keep_torchvisions_names(explore: Explore) -> None:
     explorer = explore(layer="features.5")
     assert explorer.before_relu
     press(explorer, "ArrowDown")
@@ -82,7 +82,7 @@ def test_arrows_keep_the_side_of_the_relu(explore: Explore) -> None:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"])
-def test_sideways_arrows_do_nothing_where_many_channels_are_on_show(
+def test_sideways_arrows_do_nothing_in_modes_of_many_channels(
     explore: Explore, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore(layer="block2_conv1", channel=5, mode=mode)
@@ -93,7 +93,7 @@ def test_sideways_arrows_do_nothing_where_many_channels_are_on_show(
     assert explorer.layer == "block2_conv2"
 
 
-def test_sideways_arrows_work_in_a_mode_of_ones_own_that_shows_one(explore: Explore) -> None:
+def test_sideways_arrows_work_in_a_custom_mode_of_one_channel(explore: Explore) -> None:
     try:
 
         @register_mode("one of mine", takes="one")
@@ -126,7 +126,7 @@ def test_letters_toggle(explore: Explore) -> None:
     np.testing.assert_array_equal(on_canvas(explorer), first)
 
 
-def test_escape_lets_the_location_go(explore: Explore) -> None:
+def test_escape_clears_the_location(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", location=(3, 3))
     press(explorer, "Escape")
     assert explorer.location is None
@@ -135,7 +135,7 @@ def test_escape_lets_the_location_go(explore: Explore) -> None:
     assert problem(explorer) == ""
 
 
-def test_r_resets_everything_that_is_on_show(explore: Explore, photo: Any) -> None:
+def test_r_resets_everything(explore: Explore, photo: Any) -> None:
     explorer = explore(
         layer="block3_conv1", channel=4, location=(2, 3), gamma=0.5, overlay=0.25, cmap="magma"
     )
@@ -161,7 +161,7 @@ def test_r_resets_everything_that_is_on_show(explore: Explore, photo: Any) -> No
     assert not explorer.can_go_back
     assert explorer._view.view == ((-0.5, 74.5), (63.5, -0.5))
     np.testing.assert_array_equal(on_canvas(explorer), shown)
-    # Of the picture that is on show now, where the place may not be.
+    # A reset keeps the current picture.
     explorer.image = photo[:34, :34]
     explorer.channel = 0
     press(explorer, "r")
@@ -169,7 +169,7 @@ def test_r_resets_everything_that_is_on_show(explore: Explore, photo: Any) -> No
     assert explorer.activations.image.shape == (34, 34, 3)
 
 
-def test_reset_takes_a_location_as_it_was_and_does_not_move_it(explore: Explore) -> None:
+def test_reset_restores_a_location_without_moving_it(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", location=(5, 6))
     explorer.choose(layer="block3_conv1", location=(5, 6))
     explorer.choose(location=(4, 4))
@@ -178,7 +178,7 @@ def test_reset_takes_a_location_as_it_was_and_does_not_move_it(explore: Explore)
     assert (explorer.layer, explorer.location) == ("block2_conv1", (5, 6))
 
 
-def test_a_key_that_is_not_ones_own_does_nothing(explore: Explore) -> None:
+def test_an_unknown_key_does_nothing(explore: Explore) -> None:
     explorer = explore()
     before = explorer.state()
     for key in ("x", "Enter", "", "B"):
@@ -229,9 +229,9 @@ def test_a_jump_and_back_again(explore: Explore) -> None:
     assert problem(explorer) == ""
 
 
-def test_a_location_follows_jumps_and_ways_back(explore: Explore) -> None:
+def test_a_location_follows_jumps_forward_and_back(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", location=(9, 9))
-    # 1.5 + 4 * 9 = 37.5 is the middle between 0.5 + 2 * 18 and 0.5 + 2 * 19: the first is taken.
+    # 1.5 + 4 * 9 = 37.5 is halfway between 0.5 + 2 * 18 and 0.5 + 2 * 19: the first is chosen.
     explorer.open_channel(1, "block2_conv1")
     assert explorer.location == (18, 18)
     explorer.location = (30, 2)
@@ -241,7 +241,7 @@ def test_a_location_follows_jumps_and_ways_back(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((64,), "channel 64 is not in layer 'block1_conv1'.*from 0 to 63"),
         ((0, "block9_conv1"), "layer 'block9_conv1' is not known: did you mean"),
@@ -250,17 +250,17 @@ def test_a_location_follows_jumps_and_ways_back(explore: Explore) -> None:
     ],
 )
 def test_a_bad_jump_is_refused_and_not_remembered(
-    explore: Explore, arguments: Any, said: str
+    explore: Explore, arguments: Any, message: str
 ) -> None:
     explorer = explore(channel=3)
     before = explorer.state()
-    with pytest.raises(TraitError, match=said):
+    with pytest.raises(TraitError, match=message):
         explorer.open_channel(*arguments)
     assert explorer.state() == before
     assert not explorer.can_go_back
 
 
-def test_a_jump_to_what_is_on_show_needs_no_way_back(explore: Explore) -> None:
+def test_a_jump_to_the_current_channel_is_not_remembered(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", channel=3)
     explorer.open_channel(3)
     explorer.open_channel(np.int64(3), "block2_conv1")  # type: ignore[arg-type]
@@ -279,7 +279,7 @@ def test_a_hundred_jumps_are_remembered_and_the_oldest_forgotten(explore: Explor
     assert (steps, explorer.channel) == (100, 30)
 
 
-def test_whoever_is_told_of_a_jump_may_go_back_in_it(explore: Explore) -> None:
+def test_an_observer_of_a_jump_may_go_back(explore: Explore) -> None:
     explorer = explore(layer="block1_conv1", channel=0)
     explorer.open_channel(1)
     explorer.open_channel(2, "block1_conv2")
@@ -294,21 +294,21 @@ def test_whoever_is_told_of_a_jump_may_go_back_in_it(explore: Explore) -> None:
     while explorer.can_go_back:
         explorer.back()
         shown.append((explorer.layer, explorer.channel))
-    # None of the steps before is left out.
+    # No earlier step is skipped.
     assert shown[-2:] == [("block1_conv1", 1), ("block1_conv1", 0)]
 
 
 # The circuit -------------------------------------------------------------------------------------
 
 
-def test_the_circuit_is_of_the_channel_on_show(explore: Explore) -> None:
+def test_the_circuit_is_that_of_the_selected_channel(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", channel=7, location=(3, 4))
     found = explorer.circuit()
     expected = circuit(
         explorer.extractor, explorer.activations, "block2_conv1", 7, 6, location=(3, 4)
     )
     assert [one.channel for one in found.inputs] == [one.channel for one in expected.inputs]
-    # What adds up there is what there was before the ReLU.
+    # The contributions add up to the activation before the ReLU.
     assert found.activation == pytest.approx(
         float(explorer.activations["features.5"][3, 4, 7]), rel=1e-4
     )
@@ -346,15 +346,15 @@ def test_play_unfolds_its_panel_and_stops_again(explore: Explore) -> None:
     assert explorer.panel == "Play"
 
 
-def test_the_picture_and_its_code_are_handed_to_the_page(
+def test_the_picture_and_its_code_are_sent_to_the_page(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore(mode="max")
-    handed: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(page_of(explorer), "download", lambda *given: handed.append(given))
-    monkeypatch.setattr(page_of(explorer), "copy", lambda *given: handed.append(given))
+    sent: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(page_of(explorer), "download", lambda *given: sent.append(given))
+    monkeypatch.setattr(page_of(explorer), "copy", lambda *given: sent.append(given))
     press(explorer, "s", "c")
-    (name, png), (code, _) = handed
+    (name, png), (code, _) = sent
     assert name == "block1_conv1-max.png"
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.format == "PNG"

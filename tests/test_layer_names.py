@@ -1,4 +1,4 @@
-"""Layers by the names of the VGG paper, as style transfer and its many tutorials have them."""
+"""Tests of the VGG paper's layer names, which tutorials on style transfer use."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_other_names_are_refused(activations: Any, name: str) -> None:
         render(activations, name)
 
 
-def test_they_are_taken_wherever_a_layer_is_named(
+def test_every_function_accepts_the_papers_names(
     extractor: FeatureExtractor, activations: Any, tmp_path: Path
 ) -> None:
     plain = render(activations, "block4_conv2", channel=9)
@@ -103,7 +103,9 @@ def test_they_are_taken_wherever_a_layer_is_named(
     np.testing.assert_array_equal(shown, activations["block1_conv2"][..., 0])
 
 
-def test_the_command_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_accepts_the_papers_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["render", "sample", "--weights", "random", "--size", "64", "--mode", "mean"]
     for layer in ("conv2_2", "relu2_2", "pool2"):
         path = tmp_path / f"{layer}.svg"
@@ -128,7 +130,7 @@ def test_an_explorer_keeps_to_the_papers_names(explore: Explore) -> None:
     assert shown() == ("relu3_1", False, False)
     explorer.before_relu = True
     assert shown() == ("conv3_1", True, True)
-    # A jump by Keras's name goes on in the names, and on the side, of the layer on show.
+    # A jump to a layer by its Keras name keeps the naming and the side of the current layer.
     explorer.open_channel(7, "block2_conv2")
     assert shown() == ("conv2_2", True, True)
     explorer.open_channel(7, "block2_pool")
@@ -155,7 +157,7 @@ def test_an_explorer_keeps_to_the_papers_names(explore: Explore) -> None:
         ("pool3", True, "pool3"),
     ],
 )
-def test_the_side_of_a_relu_that_is_asked_for_by_itself_is_shown(
+def test_an_explicit_side_of_the_relu_overrides_the_layers_name(
     explore: Explore, layer: str, before: bool, shown: str
 ) -> None:
     made: Any = explore(layer=layer, before_relu=before)
@@ -184,14 +186,14 @@ def test_the_list_shows_the_papers_names(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize("layer", [3, 3.0, None, ["conv1_1"], {"pool1"}, b"conv1_1"])
-def test_what_is_no_name_is_told_so(
+def test_a_layer_that_is_not_a_string_is_refused(
     explore: Explore,
     extractor: FeatureExtractor,
     activations: Any,
     layer: Any,
 ) -> None:
-    told = r"^layer .* is of type \w+, not a name: choose one of"
-    with pytest.raises(ValueError, match=told) as one:
+    message = r"^layer .* is of type \w+, not a name: choose one of"
+    with pytest.raises(ValueError, match=message) as one:
         render(activations, layer)
     assert str(one.value).count(". ") == 0
     for ask in (
@@ -209,10 +211,10 @@ def test_what_is_no_name_is_told_so(
         extractor.fan_in,
         lambda name: circuit(extractor, activations, name, 0),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             ask(layer)
     if layer is not None:
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             activations.top(layer, 99)
     explorer = explore()
     before = explorer.rendering
@@ -224,7 +226,9 @@ def test_what_is_no_name_is_told_so(
 
 
 @pytest.mark.parametrize("layers", [3, [3], [["conv1_1"]]])
-def test_no_name_is_told_so_for_a_set(extractor: FeatureExtractor, layers: Any) -> None:
+def test_layers_of_a_set_that_are_not_strings_are_refused(
+    extractor: FeatureExtractor, layers: Any
+) -> None:
     with pytest.raises(ValueError, match=r"^layers .* is of type \w+, not a name: choose one of"):
         top_activations(extractor, [sample_image()], layers=layers, progress=False)
     top = top_activations(extractor, [sample_image()], layers="pool1", progress=False)

@@ -1,4 +1,4 @@
-"""Layer geometry: the published facts, and boxes against a walk back through the layers."""
+"""Tests of layer geometry against published values and a walk back through the layers."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ FACTS = [
 
 
 def test_the_layers_are_vgg19s_in_network_order() -> None:
-    told = [
+    found = [
         (info.name, info.torch_name, info.channels, info.stride, info.receptive_field, info.center)
         for info in VGG19_LAYERS
     ]
-    assert told == FACTS
+    assert found == FACTS
     assert [info.kind for info in VGG19_LAYERS] == [
         "pool" if name.endswith("pool") else "conv" for name, *_ in FACTS
     ]
@@ -50,7 +50,7 @@ def test_the_layers_are_vgg19s_in_network_order() -> None:
 
 
 def reach_back(name: str, unit: int, pixels: int) -> tuple[int, int]:
-    """The input pixels along one axis that reach a unit: by going back layer by layer."""
+    """Return the range of input pixels along one axis that reach a unit, layer by layer."""
     names = [fact[0] for fact in FACTS]
     walk = names[: names.index(name) + 1]
     lengths = [pixels]
@@ -61,7 +61,7 @@ def reach_back(name: str, unit: int, pixels: int) -> tuple[int, int]:
         offsets = (0, 1) if step.endswith("pool") else (-1, 0, 1)
         factor = 2 if step.endswith("pool") else 1
         wide = {factor * index + offset for index in reached for offset in offsets}
-        # What a convolution sees beyond the border is padding, which is no pixel.
+        # Positions beyond the border are padding, not pixels.
         reached = {index for index in wide if 0 <= index < length}
     return min(reached), max(reached) + 1
 
@@ -80,7 +80,7 @@ def test_receptive_field_box_holds_exactly_the_pixels_that_reach_the_unit(
 
 
 @pytest.mark.parametrize("size", [(224, 224), (64, 75), (255, 33)])
-def test_receptive_field_box_of_every_unit_on_the_border(size: tuple[int, int]) -> None:
+def test_receptive_field_box_of_the_units_in_the_corners(size: tuple[int, int]) -> None:
     for info in VGG19_LAYERS:
         last = (size[0] // info.stride - 1, size[1] // info.stride - 1)
         for row, column in ((0, 0), (0, last[1]), (last[0], 0), last):
@@ -150,7 +150,7 @@ def test_unit_at_is_the_unit_centred_nearest(data: st.DataObject) -> None:
     name, _, _, stride, _, center = data.draw(st.sampled_from(FACTS))
     info = next(info for info in VGG19_LAYERS if info.name == name)
     rows, columns = data.draw(st.tuples(st.integers(1, 60), st.integers(1, 60)))
-    # Halves of pixels hold every tie; points may lie far beside the image.
+    # Half pixels include every tie; points may lie far outside the image.
     y, x = (data.draw(st.integers(-400, 1400)) / 2 for _ in range(2))
     distances = {
         (row, column): (row * stride + center - y) ** 2 + (column * stride + center - x) ** 2
@@ -160,13 +160,13 @@ def test_unit_at_is_the_unit_centred_nearest(data: st.DataObject) -> None:
     assert info.unit_at(y, x, (rows, columns)) == min(distances, key=distances.__getitem__)
 
 
-def test_unit_at_of_every_units_own_centre() -> None:
+def test_unit_at_a_units_centre_is_that_unit() -> None:
     for info in VGG19_LAYERS:
         for row, column in ((0, 0), (3, 5), (6, 6)):
             assert info.unit_at(*info.field_center(row, column), (7, 7)) == (row, column)
 
 
-def test_without_a_receptive_field_the_units_place_counts() -> None:
+def test_without_a_receptive_field_the_units_position_is_used() -> None:
     info = LayerInfo("attention", None, "attention", 8, 4)
     assert info.whole_box(2, 3) is None
     assert info.field_center(2, 3) == (9.5, 13.5)  # units of 4 pixels, from the corner at -0.5

@@ -1,4 +1,4 @@
-"""Learning filters without labels: against scikit-learn, formulas, and the statistics it states."""
+"""Tests of learning filters without labels, against scikit-learn, formulas and statistics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CAFFE_MEAN = np.array([103.939, 116.779, 123.68])
 
 
 def scene(seed: int, side: int = 96) -> np.ndarray[Any, Any]:
-    """A picture with regions, edges in all directions, and texture: discs of random colours."""
+    """Return a picture of random discs, with regions, edges in all directions and texture."""
     rng = np.random.default_rng(seed)
     down, right = np.mgrid[:side, :side]
     picture = np.full((side, side, 3), rng.uniform(0, 255, 3))
@@ -74,7 +74,6 @@ def maps_of(
             height, width, channels = maps.shape
             maps = maps.reshape(height // 2, 2, width // 2, 2, channels).max(axis=(1, 3))
         flipped = kernel[::-1, ::-1].astype(np.float64)
-        # `same` along the channels' axis keeps the middle, which is the sum over all channels.
         summed = [
             sum(
                 scipy_signal.convolve2d(maps[..., incoming], flipped[..., incoming, out], "same")
@@ -88,7 +87,7 @@ def maps_of(
 
 
 @pytest.mark.slow
-def test_same_seed_same_bits_other_seed_others(learned: LearnedWeights) -> None:
+def test_a_seed_always_gives_the_same_bits_and_another_seed_others(learned: LearnedWeights) -> None:
     again, other = learn(), learn(seed=1)
     assert again.digest == learned.digest
     assert other.digest != learned.digest
@@ -98,7 +97,7 @@ def test_same_seed_same_bits_other_seed_others(learned: LearnedWeights) -> None:
 
 
 @pytest.mark.slow
-def test_batches_and_labels_are_learned_from_alike(learned: LearnedWeights) -> None:
+def test_batches_and_labelled_images_give_the_same_weights(learned: LearnedWeights) -> None:
     many = np.stack(SCENES)
     as_pairs = list(zip(SCENES, "abc", strict=True))
     for images in (many, (many, [0, 1, 2]), as_pairs, iter([many[:2], many[2:]])):
@@ -131,7 +130,7 @@ def test_every_channel_is_alive_and_selective_on_the_training_images() -> None:
 
 
 def test_response_has_unit_deviation_and_a_third_is_active() -> None:
-    # One view that is the photograph itself, all patches: then the test can draw the same ones.
+    # Take all patches of one view, the photograph itself, so that the test has the same patches.
     side, image = 64, scene(7, 64)
     recipe = Recipe(views=1, canvas=side, shorter=(side, side), patches=10**6, rounds=3)
     weights = learn(images=[image], through="block1_conv1", recipe=recipe)
@@ -139,13 +138,13 @@ def test_response_has_unit_deviation_and_a_third_is_active() -> None:
     maps = image[..., ::-1].astype(np.float64) - CAFFE_MEAN
     windows = np.lib.stride_tricks.sliding_window_view(maps, (3, 3), axis=(0, 1))
     responses = []
-    # Whether the view was mirrored is the seed's affair; both are possible, one must fit.
+    # The seed decides whether the view is mirrored, so one of the two must fit.
     for seen in (windows, np.lib.stride_tricks.sliding_window_view(maps[:, ::-1], (3, 3), (0, 1))):
         patches = seen.transpose(0, 1, 3, 4, 2).reshape(-1, 27)
         responses.append(patches @ kernel.reshape(27, 64).astype(np.float64))
     errors = [np.abs(response.std(axis=0) - 1).max() for response in responses]
     response = responses[int(np.argmin(errors))]
-    # An int8 is at most 1/254 of its column's largest number off.
+    # int8 has an error of at most 1/254 of its column's largest number.
     assert min(errors) < 0.02
     active = (response + bias > 0).mean(axis=0)
     assert np.abs(active - 0.35).max() < 0.01
@@ -167,17 +166,17 @@ def test_filters_do_not_see_the_padding(learned: LearnedWeights) -> None:
 def test_whitening_against_scikit_learn(size: int) -> None:
     decomposition = importlib.import_module("sklearn.decomposition")
     rng = np.random.default_rng(0)
-    # A spectrum that falls: where eigenvalues are equal, any rotation is as good.
+    # The spectrum must fall, since any rotation fits where eigenvalues are equal.
     inner = min(size, 40)
     axes = np.linalg.qr(rng.standard_normal((size, inner)))[0].T
     patches = rng.standard_normal((2_000, inner)) * np.geomspace(10, 1, inner) @ axes
     patches = (patches - patches.mean(axis=0)).astype(np.float32)
     rank = 12
-    ours = patches @ whitening(patches, rank, rng, floor=0.0)
-    theirs = decomposition.PCA(rank, whiten=True, svd_solver="full").fit_transform(patches)
-    signs = np.sign((ours * theirs).sum(axis=0))
-    assert np.allclose(ours * signs, theirs, atol=0.02)
-    assert np.allclose(ours.T @ ours / len(ours), np.eye(rank), atol=1e-3)
+    found = patches @ whitening(patches, rank, rng, floor=0.0)
+    expected = decomposition.PCA(rank, whiten=True, svd_solver="full").fit_transform(patches)
+    signs = np.sign((found * expected).sum(axis=0))
+    assert np.allclose(found * signs, expected, atol=0.02)
+    assert np.allclose(found.T @ found / len(found), np.eye(rank), atol=1e-3)
 
 
 def test_whitening_floor_is_a_share_of_the_largest_variance() -> None:
@@ -201,15 +200,15 @@ def test_spherical_kmeans_against_scikit_learn() -> None:
         centroids = centroids / np.linalg.norm(centroids, axis=1, keepdims=True)
         return float((points @ centroids.T).max(axis=1).mean())
 
-    theirs = cluster.KMeans(20, n_init=5, random_state=0).fit(points).cluster_centers_
-    ours = spherical_kmeans(points, 20, rng, rounds=30)
-    assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
-    assert objective(ours) > objective(theirs) - 0.01
+    expected = cluster.KMeans(20, n_init=5, random_state=0).fit(points).cluster_centers_
+    found = spherical_kmeans(points, 20, rng, rounds=30)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert objective(found) > objective(expected) - 0.01
 
 
-def test_a_centroid_without_members_begins_again() -> None:
+def test_a_centroid_without_members_is_restarted() -> None:
     rng = np.random.default_rng(3)
-    # Two directions many times over, and a few others: several centroids begin at one place.
+    # Most points have one of two directions, so several centroids begin at the same point.
     points = np.repeat(np.eye(6, dtype=np.float32), [300, 300, 2, 2, 2, 2], axis=0)
     centroids = spherical_kmeans(points, 6, rng, rounds=10)
     assert (points @ centroids.T).max(axis=1).min() > 0.999
@@ -233,7 +232,7 @@ def as_dict(recipe: Recipe) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("storage", "error"), [("float16", 2**-11), ("int8", 1 / 254)])
-def test_rounding_errs_as_little_as_it_says(storage: Any, error: float) -> None:
+def test_rounding_errors_stay_within_the_stated_bound(storage: Any, error: float) -> None:
     rng = np.random.default_rng(4)
     matrix = (rng.standard_normal((90, 12)) * np.geomspace(1e-4, 1e3, 12)).astype(np.float32)
     matrix[:, 3] = 0
@@ -255,12 +254,12 @@ def test_factors_reproduce_the_kernel_within_float16() -> None:
         np.zeros(7, np.float32),
     )
     exact = (projection.astype(np.float64) @ centroids).reshape(3, 3, 4, 7)
-    # Two factors, each off by 2⁻¹¹ of itself, in every one of the products that are added.
+    # Each of the two factors in every product has a relative error of 2⁻¹¹.
     bound = 2 * 2**-11 * (np.abs(projection) @ np.abs(centroids)).reshape(exact.shape) * 1.01
     assert (np.abs(part.kernel() - exact) <= bound).all()
 
 
-def test_without_leaves_nothing_of_the_direction() -> None:
+def test_without_removes_the_direction() -> None:
     rng = np.random.default_rng(6)
     patches = rng.standard_normal((50, 45)).astype(np.float32)
     before = patches.copy()
@@ -283,7 +282,7 @@ def test_saved_and_loaded_is_the_same(learned: LearnedWeights, tmp_path: Path) -
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["again.npz", "learned.npz"]
 
 
-def test_metadata_say_how_it_was_made(learned: LearnedWeights, tmp_path: Path) -> None:
+def test_metadata_say_how_the_weights_were_made(learned: LearnedWeights, tmp_path: Path) -> None:
     from PIL import Image
 
     assert learned.metadata["photographs"] == 3
@@ -296,7 +295,7 @@ def test_metadata_say_how_it_was_made(learned: LearnedWeights, tmp_path: Path) -
     assert weights.metadata["sources"] == ["discs.png", "images[1]"]
 
 
-def test_digest_is_of_the_numbers(learned: LearnedWeights) -> None:
+def test_the_digest_depends_on_the_numbers_alone(learned: LearnedWeights) -> None:
     renamed = LearnedWeights(learned.layers, {"seed": 99})
     assert renamed.digest == learned.digest
     assert learned.digest.startswith("sha256:")
@@ -336,7 +335,7 @@ def test_digest_is_of_the_numbers(learned: LearnedWeights) -> None:
         ),
     ],
 )
-def test_bad_input_is_told(changes: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_bad_input_is_refused(changes: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
         learn(**changes)
     assert "\n" not in str(caught.value)
@@ -350,14 +349,16 @@ def test_a_picture_almost_of_one_colour_gives_too_few_patches() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short"])
-def test_a_file_that_is_something_else(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_something_else_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="holds no learned weights"):
         LearnedWeights.load(path)
 
 
-def test_files_that_cannot_be(learned: LearnedWeights, tmp_path: Path) -> None:
+def test_missing_damaged_and_misnamed_files_are_refused(
+    learned: LearnedWeights, tmp_path: Path
+) -> None:
     with pytest.raises(FileNotFoundError, match=r"is not a file"):
         LearnedWeights.load(tmp_path / "missing.npz")
     for name in ("learned.h5", "learned.NPZ", ".npz"):
@@ -366,7 +367,7 @@ def test_files_that_cannot_be(learned: LearnedWeights, tmp_path: Path) -> None:
     np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="holds no learned weights"):
         LearnedWeights.load(tmp_path / "arrays.npz")
-    # Cut in the middle, and one entry gone.
+    # A file cut in the middle, and one that lacks an entry.
     whole = learned.save(tmp_path / "learned.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="holds no learned weights"):
@@ -391,7 +392,7 @@ def test_the_sample_image_is_not_learned_from() -> None:
         assert photograph.stated
 
 
-def test_command_needs_to_know_where_to(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_requires_an_output(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([])
     assert "--embedded" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The lesson on Keras and PyTorch runs where PyTorch or safetensors is missing, and says so."""
+"""Tests that the lesson on Keras and PyTorch runs without PyTorch or safetensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 LESSON = Path(__file__).parents[1] / "notebooks" / "04-keras-and-pytorch.ipynb"
 
-# None in `sys.modules` would be found there by libraries that look for tensors of what is imported.
+# A None in `sys.modules` would confuse libraries that look there for packages with tensors.
 WITHOUT = """
 import sys
 from importlib.machinery import PathFinder
@@ -33,7 +33,7 @@ matplotlib.use("Agg")
 exec(compile(sys.stdin.read(), "lesson", "exec"), {})
 """
 
-# What each missing package leaves out.
+# The parts of the lesson that are skipped without each package.
 SKIPPED = {
     "torch": (
         "VGG19 in PyTorch, and its 37 outputs against Keras's",
@@ -71,19 +71,21 @@ def largest_difference(printed: str, between: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", [("torch",), ("safetensors",)], ids="+".join)
-def test_it_says_what_it_skips_and_does_the_rest(missing: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_lesson_says_what_it_skips_and_does_the_rest(
+    missing: tuple[str, ...], tmp_path: Path
+) -> None:
     printed = run_without(missing, tmp_path)
     for package, parts in SKIPPED.items():
         name = NAMES[package]
-        told = f"{name} is not installed (pip install 'vgg-widget[{package}]'): parts of this"
-        assert (told in printed) == (package in missing)
+        notice = f"{name} is not installed (pip install 'vgg-widget[{package}]'): parts of this"
+        assert (notice in printed) == (package in missing)
         skipped = re.findall(
             f"^Skipped, since {name} is not installed: (.*)\\.$", printed, re.MULTILINE
         )
         assert tuple(skipped) == (parts if package in missing else ())
-    # Without it, the exported Keras file is still read by Keras's own VGG19.
+    # Keras's own VGG19 still reads the exported Keras file.
     assert largest_difference(printed, "Keras's own VGG19") < 1e-4
     if "torch" not in missing:
-        # From a state dict made by hand, where the file could not be written.
+        # The state dict is made by hand where the file cannot be written.
         assert largest_difference(printed, "PyTorch against Keras, 37 outputs") < 1e-4
     assert not list(tmp_path.iterdir())

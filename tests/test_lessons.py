@@ -1,6 +1,6 @@
-"""What holds for every lesson, without running it; and the quickstart, run with random weights.
+"""Tests of every lesson without running it, and of the quickstart with random weights.
 
-`make test` runs all of them. Those in notebooks/assignment are tested apart.
+`make test-all` runs all lessons. The notebooks in notebooks/assignment have their own tests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vgg_widget.pictures import MODES
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 GALLERY = "gallery.ipynb"
-# What these names stand for in every lesson.
+# The classes of these variables in every lesson.
 ROLES = {"explorer": LayerExplorer, "extractor": FeatureExtractor, "activations": Activations}
 
 Notebook = Any
@@ -52,19 +52,19 @@ def sources(notebook: Notebook, kind: str) -> list[str]:
 
 
 def trees(notebook: Notebook) -> Iterator[ast.AST]:
-    """Every node of the lesson's code, and of that in its folded solutions."""
+    """Yield every syntax node of the lesson's code and of its folded solutions."""
     folded = re.findall(r"```python\n(.*?)```", "\n".join(sources(notebook, "markdown")), re.DOTALL)
     for source in [*sources(notebook, "code"), *folded]:
-        # Magics and shell commands are no Python, and no lesson may need them.
+        # Magics and shell commands are not Python, so no lesson may need them.
         yield from ast.walk(ast.parse(source))
 
 
 def prose(markdown: str) -> str:
-    """The text without its headings."""
+    """Return the text without its headings."""
     return re.sub(r"(?m)^#+ .*$", "", markdown).strip()
 
 
-def test_the_lessons_are_here() -> None:
+def test_all_lessons_exist() -> None:
     names = {path.name[:2] for path in LESSONS}
     assert {f"{number:02}" for number in range(1, 8)} <= names
     assert GALLERY in {path.name for path in LESSONS}
@@ -83,7 +83,7 @@ def test_its_defaults_are_in_one_cell_before_all_other_code(notebook: Notebook) 
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == code[:1]
-    # What a program that fills it in can read: names and plain values.
+    # Programs that fill in parameters can read only names and plain values.
     for statement in ast.parse(tagged[0].source).body:
         assert isinstance(statement, ast.Assign)
         ast.literal_eval(statement.value)
@@ -119,7 +119,7 @@ def test_the_gallery_holds_its_pictures() -> None:
     path = ROOT / "notebooks" / GALLERY
     assert path.stat().st_size < 1_500_000
     code = [cell for cell in read(path).cells if cell.cell_type == "code"]
-    # Run in one go, from top to bottom.
+    # The cells were run once, from top to bottom.
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
@@ -149,21 +149,21 @@ def test_explains_before_it_computes(notebook: Notebook) -> None:
         # The defaults and the imports may follow each other.
         assert in_a_row <= 2, f"three code cells in a row: {cell.source[:80]!r}"
 
-    said: str | None = None
+    text: str | None = None
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and re.search(r"(?m)^#+ ", cell.source):
-            said = re.split(r"(?m)^#+ .*$", cell.source)[-1]
+            text = re.split(r"(?m)^#+ .*$", cell.source)[-1]
         elif cell.cell_type == "markdown":
-            said = (said or "") + cell.source
+            text = (text or "") + cell.source
         else:
-            assert said is not None
-            assert len(prose(said)) >= 60, f"a section without prose: {cell.source[:80]!r}"
+            assert text is not None
+            assert len(prose(text)) >= 60, f"a section without prose: {cell.source[:80]!r}"
 
 
-def test_ends_in_words(lesson: Path, notebook: Notebook) -> None:
+def test_ends_with_text(lesson: Path, notebook: Notebook) -> None:
     last = notebook.cells[-1]
     assert last.cell_type == "markdown"
-    assert re.search(r"\*\*(Next|To try)\*\*", last.source), "it does not say where to go next"
+    assert re.search(r"\*\*(Next|To try)\*\*", last.source), "it does not say what to do next"
     if lesson.name[:2] in ("01", "02", "03", "07"):
         everything = "\n".join(sources(notebook, "markdown"))
         for part in ("**You will learn**", "**You need**", "## Summary"):
@@ -173,10 +173,10 @@ def test_ends_in_words(lesson: Path, notebook: Notebook) -> None:
         assert everything.count("<details>") == everything.count("</details>") >= 3
 
 
-def test_folded_answers_open_and_are_set_as_markdown(notebook: Notebook) -> None:
+def test_folded_answers_are_rendered_as_markdown(notebook: Notebook) -> None:
     for source in sources(notebook, "markdown"):
         assert source.count("<details>") == source.count("</details>")
-        # Without an empty line the page shows what follows as it is written.
+        # Without an empty line, the page shows the Markdown source that follows.
         for following in re.findall(r"</summary>\n(.*)", source):
             assert following == ""
 
@@ -189,17 +189,17 @@ def test_links_lead_to_files_of_the_repository(lesson: Path, notebook: Notebook)
         assert path.exists(), target
 
 
-def test_the_folder_of_lessons_lists_every_one() -> None:
+def test_the_readme_lists_every_lesson() -> None:
     listed = (ROOT / "notebooks" / "README.md").read_text("utf-8")
     for lesson in LESSONS:
         assert f"({lesson.name})" in listed
 
 
-def test_needs_nothing_from_outside(notebook: Notebook) -> None:
+def test_needs_no_network_and_no_other_files(notebook: Notebook) -> None:
     for node in trees(notebook):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             text = node.value
-            assert not re.search(r"https?://|ftp://", text), f"an address in code: {text!r}"
+            assert not re.search(r"https?://|ftp://", text), f"a URL in code: {text!r}"
             assert not re.match(r"(/|~|[A-Za-z]:[\\/])\w", text), f"an absolute path: {text!r}"
         names: list[str | None] = []
         if isinstance(node, ast.Import):
@@ -210,7 +210,7 @@ def test_needs_nothing_from_outside(notebook: Notebook) -> None:
             assert (name or "").split(".")[0] not in ("urllib", "requests", "httpx", "subprocess")
 
 
-def test_imports_what_the_package_has(notebook: Notebook) -> None:
+def test_imports_only_what_the_package_has(notebook: Notebook) -> None:
     for node in trees(notebook):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vgg_widget"):
             module = importlib.import_module(str(node.module))
@@ -218,7 +218,7 @@ def test_imports_what_the_package_has(notebook: Notebook) -> None:
                 assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
 
 
-def test_calls_the_package_by_arguments_that_it_has(notebook: Notebook) -> None:
+def test_calls_the_package_with_arguments_that_exist(notebook: Notebook) -> None:
     imported: dict[str, Any] = {}
     nodes = list(trees(notebook))
     for node in nodes:
@@ -241,7 +241,7 @@ def test_calls_the_package_by_arguments_that_it_has(notebook: Notebook) -> None:
 
 
 def takes_more(called: Any, argument: str) -> bool:
-    """Tell whether ``**arguments`` are handed on to something that knows this one."""
+    """Tell whether ``**arguments`` are passed on to a function that knows this one."""
     import vgg_widget
 
     if called is vgg_widget.plot:
@@ -252,7 +252,7 @@ def takes_more(called: Any, argument: str) -> bool:
     return argument in traits
 
 
-def test_explorer_extractor_and_activations_have_what_is_asked_of_them(notebook: Notebook) -> None:
+def test_attributes_of_explorer_extractor_and_activations_exist(notebook: Notebook) -> None:
     asked = "|".join(ROLES)
     inline = re.findall(r"`([^`]+)`", "\n".join(sources(notebook, "markdown")))
     for text in [*sources(notebook, "code"), *inline]:
@@ -285,5 +285,5 @@ def test_the_quickstart_runs_with_random_weights_and_says_so(tmp_path: Path) -> 
     explorers = [one for one in data if "application/vnd.jupyter.widget-view+json" in one]
     assert len(explorers) == 1
     assert "image/png" in explorers[0]
-    # Five blocks, the grid, the static twin, and the explorer's own.
+    # Five blocks, the grid, the static twin, and the explorer's own picture.
     assert len([one for one in data if "image/png" in one]) == 8

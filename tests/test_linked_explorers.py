@@ -1,4 +1,4 @@
-"""Explorers whose traits are linked: after a jump of one, both show where it was aimed."""
+"""Tests of explorers with linked traits: after a jump of one, both show its target."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def walk(one: Any, other: Any, names: tuple[str, ...]) -> None:
     one.back()
     assert_alike(one, other, names)
     assert (one.layer, one.channel) == ("block4_conv2", 411)
-    # A location stays on its place of the picture, and `back` gives the first one back exactly.
+    # A location keeps its place in the picture, and `back` restores the first one exactly.
     one.location = (3, 2)
     one.open_channel(3, "block2_conv1")
     assert_alike(one, other, names)
@@ -72,20 +72,20 @@ def walk(one: Any, other: Any, names: tuple[str, ...]) -> None:
     assert_alike(one, other, names)
     assert (one.channel, one.location) == (60, (50, 3))
     one.layer = "block3_pool"
-    # Units of block3_pool stand 8 pixels apart from 3.5 on: the nearest to (50, 3) is (6, 0).
+    # Units of block3_pool are 8 pixels apart from 3.5 on: the nearest to (50, 3) is (6, 0).
     assert one.location == (6, 0)
     assert_alike(one, other, names)
     one.location = None
     one.layer, one.channel = "block4_conv4", 500
     one.layer = "block1_pool"
     assert_alike(one, other, names)
-    # What the layer does not have becomes its last, of both.
+    # A channel that the layer lacks becomes its last one, in both explorers.
     assert one.channel == 63
     one.reset()
     assert_alike(one, other, names)
 
 
-def test_a_follower_is_drawn_once_a_jump(explore: Explore) -> None:
+def test_a_follower_is_drawn_once_per_jump(explore: Explore) -> None:
     one, other = explore(layer="block1_conv2", channel=5), explore(layer="block1_conv2", channel=5)
     for name in ("layer", "channel", "mode"):
         link((one, name), (other, name))
@@ -96,7 +96,7 @@ def test_a_follower_is_drawn_once_a_jump(explore: Explore) -> None:
     assert seen == ["block1_conv2 · 64 channels", "block3_conv1 · channel 200"]
 
 
-def test_a_follower_that_fails_leaves_the_others_right(explore: Explore) -> None:
+def test_a_follower_that_fails_does_not_affect_the_others(explore: Explore) -> None:
     one, two, three = (explore(layer="block1_conv2", channel=5) for _ in range(3))
 
     def fail(_: object) -> None:
@@ -111,7 +111,7 @@ def test_a_follower_that_fails_leaves_the_others_right(explore: Explore) -> None
     for each in (one, two, three):
         assert each.rendering is not None
         assert (each.rendering.layer, each.rendering.channels) == ("block3_conv1", (200,))
-    # The next jump is followed as ever.
+    # The next jump is followed again.
     two.unobserve(fail, "rendering")
     one.open_channel(3, "block1_conv1")
     assert [(each.layer, each.channel) for each in (two, three)] == [("block1_conv1", 3)] * 2
@@ -120,7 +120,7 @@ def test_a_follower_that_fails_leaves_the_others_right(explore: Explore) -> None
     assert one.location is None
 
 
-def test_an_atlas_and_an_explorer_lead_each_other() -> None:
+def test_an_atlas_and_an_explorer_follow_each_other() -> None:
     extractor = FeatureExtractor("random", size=64)
     photographs = {"up": sample_image(), "down": sample_image()[::-1]}
     layers = ["block1_conv1", "block4_conv1"]
@@ -167,12 +167,14 @@ def test_a_location_that_an_observer_sets_is_checked(explore: Explore) -> None:
     with pytest.raises(TraitError, match=r"location \(5000, 1\) is outside layer 'block2_conv1'"):
         one.channel = 3
     assert other.location == (4, 5)
-    # The rest of what was asked for is followed.
+    # The rest of the change is applied.
     assert other.rendering is not None
     assert other.rendering.channels == (9,)
 
 
-def test_what_is_not_drawn_yet_is_not_saved(explore: Explore, tmp_path: Path) -> None:
+def test_an_explorer_that_is_not_drawn_yet_cannot_be_saved(
+    explore: Explore, tmp_path: Path
+) -> None:
     one, other = explore(), explore()
     path = tmp_path / "other.png"
 
@@ -184,7 +186,7 @@ def test_what_is_not_drawn_yet_is_not_saved(explore: Explore, tmp_path: Path) ->
     with pytest.raises(RuntimeError, match=r"explorer is waiting for a linked one .*: save it"):
         one.channel = 3
     assert not path.exists()
-    # When it is drawn, it can be saved.
+    # The explorer can be saved once it is drawn.
     one.unobserve(keep, "channel")
     other.observe(lambda _: other.save(path), "rendering")
     one.observe(lambda _: setattr(other, "channel", 8), "channel")
@@ -192,7 +194,7 @@ def test_what_is_not_drawn_yet_is_not_saved(explore: Explore, tmp_path: Path) ->
     assert path.read_bytes() == other.to_bytes(".png")
 
 
-def test_a_follower_that_fails_takes_another_picture_back(explore: Explore) -> None:
+def test_a_follower_that_fails_restores_the_picture_before(explore: Explore) -> None:
     one, other = explore(), explore()
     before, maps = one.image, one.activations
 
@@ -207,20 +209,20 @@ def test_a_follower_that_fails_takes_another_picture_back(explore: Explore) -> N
     assert one.activations is maps
 
 
-def test_a_follower_that_waits_for_another_one_is_not_saved(explore: Explore) -> None:
+def test_a_follower_that_waits_for_another_one_cannot_be_saved(explore: Explore) -> None:
     one, two, three = explore(), explore(), explore()
     for other in (two, three):
         link((one, "layer"), (other, "layer"))
-    told: list[str] = []
+    refused: list[str] = []
 
     def save(_: object) -> None:
         if three.rendering is not None and three.rendering.layer != three.layer:
             with pytest.raises(RuntimeError, match="waiting for a linked one"):
                 three.to_bytes()
-            told.append("waits")
+            refused.append("waits")
 
     two.observe(save, "rendering")
     one.layer = "block3_conv1"
-    assert told == ["waits"]
+    assert refused == ["waits"]
     assert three.rendering is not None
     assert three.rendering.layer == "block3_conv1"

@@ -1,4 +1,4 @@
-"""The site's explorers without a kernel: their pictures, their links, and when they are made."""
+"""Tests of the site's explorers without a kernel: pictures, links and when pages are made."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def live() -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Where dataclasses look up a class's module.
+    # Dataclasses look up a class's module in `sys.modules`.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
-def test_ten_free_pictures_lie_on_this_machine(live: Any) -> None:
+def test_there_are_ten_free_pictures(live: Any) -> None:
     assert len({one.name for one in live.PICTURES}) == 10
     for one in live.PICTURES:
         assert any(words in one.source for words in ("CC0", "public domain", "package's licence"))
@@ -40,7 +40,7 @@ def test_ten_free_pictures_lie_on_this_machine(live: Any) -> None:
         assert pixels.std() > 10
 
 
-def test_every_link_leads_to_something_that_is_on_the_page(live: Any) -> None:
+def test_every_link_leads_to_a_view_of_the_page(live: Any) -> None:
     channels = {info.name: info.channels for info in VGG19_LAYERS}
     for one in live.PICTURES:
         assert len(one.places) >= 2
@@ -53,14 +53,14 @@ def test_every_link_leads_to_something_that_is_on_the_page(live: Any) -> None:
             assert asked == {}
 
 
-def test_a_page_is_made_once_and_anew_when_the_package_changes(
+def test_a_page_is_made_once_and_again_when_the_package_changes(
     live: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (board,) = (one for one in live.PICTURES if one.name == "checkerboard")
     page = tmp_path / "pages" / "checkerboard.html"
     live.make_pages(page.parent, [board], ["block3_conv1"])
     assert page.stat().st_size < 4e6
-    # Whose the picture is stays with the page, wherever it is copied.
+    # A copy of the page still names the picture's source.
     heading = html.escape(f"{board.title} ({board.source})")
     assert f"<h1>{heading}</h1>" in page.read_text("utf-8")
     assert page.with_suffix(".png").stat().st_size < 100_000

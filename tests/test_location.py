@@ -1,4 +1,4 @@
-"""A chosen location: what is taken, what follows it, and what a mouse makes of it."""
+"""Tests of `location`: accepted values, changes of layer and image, grid order and mouse."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vgg_widget.pictures.coordinates import Hit
 Explore = Callable[..., LayerExplorer]
 
 SIZE = (64, 75)
-"""Of the photograph, which is no multiple of 32."""
+"""Height and width of `photo`; the width is not a multiple of 32."""
 
 
 # The trait ---------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def test_a_location_is_a_pair_of_plain_numbers_or_none(explore: Explore) -> None
 
 
 BAD: list[tuple[Any, str]] = [
-    # 64×75 pixels are 16×18 units of 4.
+    # 64×75 pixels give 16×18 units of 4 pixels.
     ((16, 0), r"location \(16, 0\) is outside layer 'block3_conv1'.*up to \(15, 17\)"),
     ((0, 18), r"16 rows and 18 columns: choose up to \(15, 17\)"),
     ((-1, 0), r"location \(-1, 0\) is outside"),
@@ -70,11 +70,11 @@ BAD: list[tuple[Any, str]] = [
 ]
 
 
-def test_a_bad_location_is_refused_in_a_sentence_and_all_stays(explore: Explore) -> None:
+def test_a_bad_location_is_refused_in_a_sentence_and_changes_nothing(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", location=(2, 3))
     before = on_canvas(explorer)
-    for bad, said in BAD:
-        with pytest.raises(TraitError, match=said) as caught:
+    for bad, message in BAD:
+        with pytest.raises(TraitError, match=message) as caught:
             explorer.location = bad
         assert "\n" not in str(caught.value)
         assert explorer.location == (2, 3)
@@ -82,9 +82,9 @@ def test_a_bad_location_is_refused_in_a_sentence_and_all_stays(explore: Explore)
         np.testing.assert_array_equal(on_canvas(explorer), before)
 
 
-@pytest.mark.parametrize(("bad", "said"), [BAD[0], BAD[6]])
-def test_no_explorer_is_made_at_a_bad_location(explore: Explore, bad: Any, said: str) -> None:
-    with pytest.raises(TraitError, match=said):
+@pytest.mark.parametrize(("bad", "message"), [BAD[0], BAD[6]])
+def test_no_explorer_is_made_at_a_bad_location(explore: Explore, bad: Any, message: str) -> None:
+    with pytest.raises(TraitError, match=message):
         explore(layer="block3_conv1", location=bad)
 
 
@@ -94,7 +94,7 @@ def test_a_location_of_the_layer_that_is_chosen_with_it(explore: Explore) -> Non
         explorer.location = (63, 74)
         explorer.layer = "block1_conv1"
     assert (explorer.layer, explorer.location) == ("block1_conv1", (63, 74))
-    # And the other way round: the place is one of the small map, not of the large one.
+    # The other way round, the location is one of the small map, not of the large one.
     with explorer.hold_trait_notifications():
         explorer.location = (3, 1)
         explorer.layer = "block5_conv1"
@@ -110,21 +110,21 @@ def test_a_location_of_the_layer_that_is_chosen_with_it(explore: Explore) -> Non
 
 
 def same_place(before: str, location: tuple[int, int], after: str) -> list[tuple[int, int]]:
-    """All units of `after` whose field's centre is nearest that of the unit of `before`."""
-    far = []
+    """Return all units of `after` whose centre is nearest to that of a unit of `before`."""
+    candidates = []
     for index, size in zip(location, SIZE, strict=True):
         middle = CENTER[STRIDE[before]] + index * STRIDE[before]
         units = np.arange(size // STRIDE[after])
         distance = np.abs(CENTER[STRIDE[after]] + units * STRIDE[after] - middle)
-        far.append(np.flatnonzero(distance == distance.min()).tolist())
-    return [(row, column) for row in far[0] for column in far[1]]
+        candidates.append(np.flatnonzero(distance == distance.min()).tolist())
+    return [(row, column) for row in candidates[0] for column in candidates[1]]
 
 
 @pytest.mark.parametrize(
     ("start", "layers"),
     [((33, 41), list(STRIDE)), ((63, 74), [*reversed(STRIDE)]), ((0, 1), [*STRIDE][::-4])],
 )
-def test_it_stays_at_its_place_of_the_image_when_the_layer_changes(
+def test_a_location_keeps_its_place_in_the_image_when_the_layer_changes(
     explore: Explore, start: tuple[int, int], layers: list[str]
 ) -> None:
     explorer = explore(layer="block1_conv1", location=start)
@@ -135,7 +135,7 @@ def test_it_stays_at_its_place_of_the_image_when_the_layer_changes(
         assert explorer.location in same_place(before, location, layer)
 
 
-def test_it_follows_torchvisions_names_too_and_stays_at_the_relu(explore: Explore) -> None:
+def test_a_location_follows_torchvisions_names_and_stays_at_a_relu(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", location=(5, 6))
     explorer.layer = "features.10"
     assert explorer.location == (5, 6)
@@ -146,7 +146,9 @@ def test_it_follows_torchvisions_names_too_and_stays_at_the_relu(explore: Explor
     assert explorer.location == (2, 3)
 
 
-def test_on_a_smaller_picture_it_is_the_nearest_that_there_is(explore: Explore, photo: Any) -> None:
+def test_on_a_smaller_picture_a_location_becomes_the_nearest_unit(
+    explore: Explore, photo: Any
+) -> None:
     explorer = explore(layer="block3_conv1", location=(15, 17))
     explorer.image = photo[:40, :34]
     assert explorer.activations.shape("block3_conv1")[:2] == (10, 8)
@@ -155,7 +157,7 @@ def test_on_a_smaller_picture_it_is_the_nearest_that_there_is(explore: Explore, 
     before = on_canvas(explorer)
     explorer.canvas.draw()
     np.testing.assert_array_equal(before, on_canvas(explorer))
-    # It is there still when the large one is back, and inside it.
+    # It stays there when the large picture comes back.
     explorer.image = photo
     assert explorer.location == (9, 7)
 
@@ -216,18 +218,18 @@ def test_a_grid_is_ordered_by_a_location_only_where_there_is_one(explore: Explor
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [("sparse", "did you mean 'sparsity'"), ("", "choose one of 'index'"), (3, "'order' trait")],
 )
-def test_a_bad_order_is_refused(explore: Explore, bad: Any, said: str) -> None:
+def test_a_bad_order_is_refused(explore: Explore, bad: Any, message: str) -> None:
     explorer = explore(mode="grid", order="max")
-    with pytest.raises(TraitError, match=said):
+    with pytest.raises(TraitError, match=message):
         explorer.order = bad
     assert explorer.order == "max"
 
 
 @pytest.mark.parametrize("order", ["max", "mean", "std"])
-def test_a_grid_is_ordered_by_what_its_order_says(explore: Explore, order: str) -> None:
+def test_a_grid_is_sorted_by_its_order(explore: Explore, order: str) -> None:
     explorer = explore(layer="block4_conv1", mode="grid", order=order)
     maps = explorer.activations["block4_conv1"].astype(np.float64)
     score = getattr(maps, order)(axis=(0, 1))
@@ -257,7 +259,7 @@ def test_dead_channels_are_hidden_and_counted(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize("layer", ["block1_conv1", "block3_conv2", "block4_pool", "block5_conv4"])
-def test_a_click_on_the_map_chooses_that_unit_and_another_lets_it_go(
+def test_a_click_on_the_map_chooses_that_unit_and_another_clears_it(
     explore: Explore, layer: str
 ) -> None:
     explorer = explore(layer=layer)
@@ -272,7 +274,7 @@ def test_a_click_on_the_map_chooses_that_unit_and_another_lets_it_go(
 
 def test_a_click_on_the_input_chooses_the_unit_centred_there(explore: Explore) -> None:
     explorer = explore(layer="block4_conv1")
-    # Centres are at 3.5, 11.5, 19.5 …; the pixels beyond the last unit's belong to it.
+    # Centres are at 3.5, 11.5, 19.5 …; pixels beyond the last unit belong to it.
     for (x, y), unit in {
         (0, 0): (0, 0),
         (11, 3): (0, 1),
@@ -282,7 +284,7 @@ def test_a_click_on_the_input_chooses_the_unit_centred_there(explore: Explore) -
     }.items():
         click(explorer, "input", x, y)
         assert explorer.location == unit
-        # Another pixel whose nearest unit it is lets it go, as the same one does.
+        # A second click clears the location.
         click(explorer, "input", x, y)
         assert explorer.location is None
 
@@ -323,7 +325,7 @@ def test_a_drag_or_the_toolbars_zoom_chooses_nothing(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize(("layer", "unit"), [("block2_conv1", (20, 13)), ("block3_conv1", (8, 8))])
-def test_the_words_of_a_place_say_value_position_and_field(
+def test_the_status_line_says_value_position_and_field(
     explore: Explore, layer: str, unit: tuple[int, int]
 ) -> None:
     explorer = explore(layer=layer, channel=3)
@@ -343,9 +345,9 @@ def test_the_words_of_a_place_say_value_position_and_field(
     assert place_words(explorer) == f"location: {expected}"
 
 
-def test_what_is_clipped_of_a_field_is_told_side_by_side(explore: Explore) -> None:
+def test_the_status_line_says_how_much_of_a_field_each_border_clips(explore: Explore) -> None:
     explorer = explore(layer="block3_conv4")
-    # 48 pixels about 1.5 + 4 * n: from -22 at unit 0; the last of 64 rows has 61.5, to 85.
+    # 48 pixels around 1.5 + 4 * n: unit 0 starts at -22; the last row's unit, at 61.5, ends at 85.
     point(explorer, "map", 0, 0)
     assert place_words(explorer).endswith(
         "sees input rows 0–25, columns 0–25: its 48 × 48 field is clipped by the border "
@@ -359,7 +361,7 @@ def test_what_is_clipped_of_a_field_is_told_side_by_side(explore: Explore) -> No
     )
 
 
-def test_over_the_input_the_pixel_and_the_nearest_unit_are_told(
+def test_over_the_input_the_status_line_says_pixel_and_nearest_unit(
     explore: Explore, photo: Any
 ) -> None:
     explorer = explore(layer="block2_conv1", channel=1)
@@ -384,9 +386,7 @@ def test_a_tile_says_its_channel(explore: Explore) -> None:
     assert place_words(explorer).startswith(f"channel {channel}, row 5, column 2: {value:.4g} · ")
 
 
-def test_what_was_under_the_mouse_does_not_outlive_its_picture(
-    explore: Explore, photo: Any
-) -> None:
+def test_a_hovered_unit_is_forgotten_with_its_picture(explore: Explore, photo: Any) -> None:
     explorer = explore(layer="block2_conv1", location=(3, 3))
     for change in ({"layer": "block4_conv1"}, {"mode": "grid"}, {"image": photo[:50]}):
         hover(explorer, Hit("map", 1, 2))
@@ -398,7 +398,7 @@ def test_what_was_under_the_mouse_does_not_outlive_its_picture(
         assert place_words(explorer).startswith(f"location: row {row}, column {column}"), change
 
 
-def test_the_unit_under_the_mouse_stays_while_channels_pass(explore: Explore) -> None:
+def test_a_hovered_unit_stays_while_channels_change(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", location=(3, 3))
     hover(explorer, Hit("map", 1, 2))
     maps = explorer.activations["block2_conv1"]
@@ -410,7 +410,7 @@ def test_the_unit_under_the_mouse_stays_while_channels_pass(explore: Explore) ->
     assert place_words(explorer).startswith(f"row 1, column 2: {maps[1, 2].max():.4g} · ")
 
 
-def test_a_place_of_a_grid_the_map_has_not_is_forgotten_with_it(explore: Explore) -> None:
+def test_a_hovered_unit_that_the_next_layer_lacks_is_forgotten(explore: Explore) -> None:
     # Row 60 of the first layer is no row of the last.
     explorer = explore(layer="block1_conv1")
     hover(explorer, Hit("map", 60, 70))
@@ -421,7 +421,7 @@ def test_a_place_of_a_grid_the_map_has_not_is_forgotten_with_it(explore: Explore
 
 @pytest.mark.parametrize("location", [None, (1, 2)])
 @pytest.mark.parametrize("on", ["map", "input"])
-def test_a_move_that_comes_after_the_mouse_has_left_is_none(
+def test_a_move_that_arrives_after_the_mouse_has_left_is_ignored(
     explore: Explore, on: str, location: tuple[int, int] | None
 ) -> None:
     explorer = explore(layer="block3_conv1", location=location)
@@ -434,7 +434,7 @@ def test_a_move_that_comes_after_the_mouse_has_left_is_none(
     assert place_words(explorer) != words
     assert (on_canvas(explorer) != untouched).any()
 
-    # The page sends a leaving at once, and every move but the first of 33 ms later.
+    # The page sends a leave event at once, but delays all moves within 33 ms but the first.
     mouse(explorer, "figure_leave", on, 5, 6)
     for column in (7, 8):
         point(explorer, on, column, 6)
@@ -452,7 +452,7 @@ def test_a_move_that_comes_after_the_mouse_has_left_is_none(
 
 @pytest.fixture(scope="module")
 def strange() -> FeatureExtractor:
-    """A layer in a wide border of zeros, and one after a mean over the whole map."""
+    """Return a network of a layer with a wide zero border, and of layers after its global mean."""
     import keras
 
     inputs = keras.Input((24, 24, 3))

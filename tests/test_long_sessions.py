@@ -1,6 +1,6 @@
-"""Hours on one kernel: what is closed is gone, and several threads order one explorer about.
+"""Tests of long sessions: closed explorers are freed, and several threads share an explorer.
 
-``make soak`` makes more of them: SESSION_ROUNDS says how many.
+``make soak`` runs more rounds; SESSION_ROUNDS sets their number.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ Explore = Callable[..., LayerExplorer]
 def figures() -> int:
     from matplotlib.figure import Figure
 
-    # By its type: `isinstance` asks each object, and some of other packages' warn when asked.
+    # `isinstance` reads `__class__`, at which some objects of other packages warn.
     return sum(issubclass(type(one), Figure) for one in gc.get_objects())
 
 
 def count() -> dict[str, int]:
-    """Count what a session may pile up."""
+    """Count the objects that a session may accumulate."""
     gc.collect()
     files = Path("/proc/self/fd")
     return {
@@ -57,7 +57,7 @@ def count() -> dict[str, int]:
 
 
 def memory() -> float:
-    """What this process has in memory, in MB; 0 where the system does not say."""
+    """Return this process's resident memory in MB, or 0 where the system does not report it."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return 0
@@ -135,7 +135,7 @@ KINDS = [plain, displayed, unfolded, two, from_state, after_an_error]
 @pytest.mark.slow
 def test_explorers_that_are_closed_are_gone(extractor: FeatureExtractor, photo: Any) -> None:
     for make in KINDS:
-        # What is made once and kept: fonts, colormaps, a thread of TensorFlow's.
+        # Fill caches that stay: fonts, colormaps, a thread of TensorFlow.
         make(extractor, photo).close()
     before, held = count(), memory()
     megabytes = 0.0
@@ -150,7 +150,7 @@ def test_explorers_that_are_closed_are_gone(extractor: FeatureExtractor, photo: 
         left = [name for name, part in known.items() if part() is not None]
         assert not left, f"{KINDS[number % len(KINDS)].__name__} left {', '.join(left)}"
     assert count() == before
-    # An allocator keeps some, in pieces; if the activations were kept it would be all of this.
+    # An allocator keeps fragments, but activations that were not freed would take all of this.
     assert memory() - held < 20 + megabytes / 2
 
 
@@ -159,10 +159,10 @@ def test_explorers_that_are_closed_are_gone(extractor: FeatureExtractor, photo: 
 def test_a_closed_explorer_is_freed_with_its_last_variable(
     extractor: FeatureExtractor, photo: Any, make: Callable[..., Any]
 ) -> None:
-    # What is made once and kept.
+    # Fill caches that stay.
     make(extractor, photo).close()
     gc.collect()
-    # Python's collector counts objects and not bytes: a dozen closed explorers are few objects.
+    # Python's collector counts objects, not bytes, and closed explorers are too few to start it.
     gc.disable()
     try:
         explorer = make(extractor, photo)
@@ -209,7 +209,7 @@ def test_one_call_frees_what_a_cell_run_again_left(extractor: FeatureExtractor, 
     own = widgets.IntSlider()
     known = []
     for _ in range(3):
-        # The name is another explorer's with each run, and the page has forgotten the old one.
+        # Each run binds the name to another explorer, and leaves the old one open.
         explorer: Any = LayerExplorer(photo, extractor=extractor)
         comparison: Any = compare(photo, photo, extractor=extractor)
         known += [parts(explorer)["activations"], parts(comparison)["activations"]]
@@ -221,7 +221,7 @@ def test_one_call_frees_what_a_cell_run_again_left(extractor: FeatureExtractor, 
     gc.collect()
     assert [part() is not None for part in known] == [False] * 4 + [True, False]
     assert kept.closed
-    # What a variable holds can still be asked for its arrays.
+    # An explorer that a variable still holds keeps its arrays.
     assert kept.activations["block1_conv1"].shape[-1] == 64
     assert own.comm is not None
     for widget in (own.style, own.layout, own):
@@ -247,7 +247,7 @@ def test_a_cell_that_is_run_fifty_times(extractor: FeatureExtractor, photo: Any)
     InteractiveShell.clear_instance()
 
 
-# --- displayed twice, and after all
+# --- displayed twice, and after closing
 
 
 def test_displayed_twice_and_after_it_was_closed(explore: Explore) -> None:
@@ -303,7 +303,7 @@ def test_shift_tab_shows_the_arguments(kind: Any) -> None:
 
 
 def in_threads(*works: Callable[[], object]) -> None:
-    """Run all at once, the last one here; fail where one does, or where they wait for ever."""
+    """Run functions at once, the last in this thread; fail on an error or a deadlock."""
     errors: list[BaseException] = []
 
     def caught(work: Callable[[], object]) -> None:
@@ -318,13 +318,13 @@ def in_threads(*works: Callable[[], object]) -> None:
     caught(works[-1])
     for thread in threads:
         thread.join(120)
-    assert not any(thread.is_alive() for thread in threads), "they wait for each other"
+    assert not any(thread.is_alive() for thread in threads), "deadlocked threads"
     assert errors == []
 
 
 @pytest.fixture
-def often() -> Iterator[None]:
-    """Change from thread to thread a hundred times as often as usual."""
+def fast_switches() -> Iterator[None]:
+    """Switch between threads a hundred times as often as usual."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(5e-5)
     yield
@@ -332,13 +332,13 @@ def often() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("fast_switches")
 def test_callbacks_on_other_threads_and_cells_at_once(
     explore: Explore, photo: Any, tmp_path: Path
 ) -> None:
     explorer = explore(layer="block2_conv1")
-    told: list[str] = []
-    with_class(explorer, "vgg-problem").observe(lambda change: told.append(change["new"]), "value")
+    texts: list[str] = []
+    with_class(explorer, "vgg-problem").observe(lambda change: texts.append(change["new"]), "value")
     layers = ["block1_conv1", "block2_conv1", "block4_pool"]
 
     def by_page(seed: int) -> None:
@@ -363,7 +363,7 @@ def test_callbacks_on_other_threads_and_cells_at_once(
                 explorer.layer, explorer.mode = layers[number % 3], "channel"
 
     in_threads(lambda: by_page(1), lambda: by_page(2), lambda: by_page(3), by_cells)
-    assert not any(told)
+    assert not any(texts)
     np.testing.assert_array_equal(explorer.image, np.roll(photo, 6, axis=0))
     assert_consistent(explorer)
     assert problem(explorer) == ""
@@ -377,7 +377,7 @@ def test_closing_while_it_computes(
 
     def compute(self: LayerExplorer, readings: Any) -> Any:
         computing.set()
-        # Long enough for the other one to arrive, and to wait.
+        # Give the other thread time to arrive and wait.
         closer.join(0.3)
         return real(self, readings)
 
@@ -393,7 +393,7 @@ def test_closing_while_it_computes(
     closer.join(60)
     assert not closer.is_alive()
     assert explorer.closed
-    # What it had begun is done, and what comes later is refused.
+    # The computation in progress is finished, and later calls are refused.
     np.testing.assert_array_equal(explorer.image, photo[::-1])
     with pytest.raises(RuntimeError, match="explorer is closed: make a new LayerExplorer"):
         explorer.image = photo

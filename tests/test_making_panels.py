@@ -1,4 +1,4 @@
-"""The panels that make pictures: what a channel looks for, and what is left of the picture."""
+"""Tests of the panels that compute images: "Looks for" and "What is left"."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STEPS = 32
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Make little, and keep it where no other test looks."""
+    """Take few steps, and store images in this test's own folder."""
     monkeypatch.setattr(looks_for, "_STEPS", STEPS)
     monkeypatch.setattr(what_is_left, "_STEPS", STEPS)
     monkeypatch.setattr(kept, "folder", lambda: tmp_path / "channels")
@@ -46,14 +46,14 @@ def picture(card: Any) -> RGB8:
 
 
 def assert_shows(card: Any, image: RGB8) -> None:
-    """Assert that a card has these pixels, each as a square."""
+    """Assert that a card shows these pixels, each enlarged to a square."""
     shown = picture(card)
     times = shown.shape[0] // image.shape[0]
     assert times >= 1
     np.testing.assert_array_equal(shown[::times, ::times], image)
 
 
-def looking(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
+def open_looks_for(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
     explorer = explore(**{"layer": LAYER, "channel": 5, "panel": "Looks for", **more})
     return explorer, made_panel(explorer, "Looks for")
 
@@ -66,7 +66,7 @@ def on_show(panel: Any) -> list[Any]:
 
 
 def test_a_click_makes_what_visualize_channel_makes(explore: Explore) -> None:
-    explorer, panel = looking(explore)
+    explorer, panel = open_looks_for(explore)
     assert "to which channel 5 of block2_conv1 responds" in words(panel.widget)
     assert not on_show(panel)
     control(panel.widget, "start").click()
@@ -77,7 +77,7 @@ def test_a_click_makes_what_visualize_channel_makes(explore: Explore) -> None:
     assert_shows(card.made, expected.image)
     assert f"made: {expected.activation:.3g}" in card.made.line.value
     assert "An optimised picture is a hypothesis" in words(panel.widget)
-    # What really excites it, on this picture: what the strongest unit sees.
+    # The real patch is the receptive field of the strongest unit on this picture.
     maps = explorer.activations[LAYER][..., 5]
     row, column = (int(n) for n in np.unravel_index(maps.argmax(), maps.shape))
     top, left, bottom, right = explorer.activations.info(LAYER).receptive_field_box(
@@ -88,14 +88,14 @@ def test_a_click_makes_what_visualize_channel_makes(explore: Explore) -> None:
 
 
 def test_a_mode_of_several_channels_says_which_channel_it_is_about(explore: Explore) -> None:
-    explorer, panel = looking(explore, mode="groups")
+    explorer, panel = open_looks_for(explore, mode="groups")
     assert "this is about channel 5.)" in words(panel.widget)
     explorer.mode = "channel"
     assert "this is about" not in words(panel.widget)
 
 
-def test_it_is_stopped_and_goes_on_to_the_same(explore: Explore) -> None:
-    explorer, panel = looking(explore)
+def test_stopping_and_resuming_gives_the_same_image(explore: Explore) -> None:
+    explorer, panel = open_looks_for(explore)
     made: list[int] = []
     real = panel._made
 
@@ -109,8 +109,8 @@ def test_it_is_stopped_and_goes_on_to_the_same(explore: Explore) -> None:
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
     assert made == [16]
-    assert panel.button.description == "go on"
-    control(panel.widget, "go on").click()
+    assert panel.button.description == "resume"
+    control(panel.widget, "resume").click()
     assert panel.maker.wait(120)
     assert made == [16, 32]
     expected = visualize_channel(explorer.extractor, LAYER, 5, steps=STEPS, progress=False)
@@ -121,22 +121,22 @@ def test_it_is_stopped_and_goes_on_to_the_same(explore: Explore) -> None:
 def test_what_was_made_is_kept_and_shown_again_at_once(
     explore: Explore, few_steps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, panel = looking(explore)
+    _, panel = open_looks_for(explore)
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
     before = picture(on_show(panel)[0].made)
     (file,) = few_steps.iterdir()
     monkeypatch.setattr(looks_for, "ChannelMaking", lambda *_, **__: pytest.fail("made again"))
-    _, again = looking(explore)
+    _, again = open_looks_for(explore)
     np.testing.assert_array_equal(picture(on_show(again)[0].made), before)
-    # A damaged file is none.
+    # A damaged file is ignored.
     file.write_bytes(b"\x89PNG damaged")
-    _, third = looking(explore)
+    _, third = open_looks_for(explore)
     assert not on_show(third)
 
 
 class Held:
-    """A step that begins, and ends when it may."""
+    """A stub of `making.step` that waits in step number `at` until `may_end` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, making: Any, at: int = 1) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()
@@ -154,10 +154,10 @@ class Held:
 
 
 @pytest.mark.parametrize("end", ["channel", "panel", "close"])
-def test_another_channel_folding_and_closing_stop_it(
+def test_another_channel_folding_and_closing_stop_the_computation(
     explore: Explore, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    explorer, panel = looking(explore)
+    explorer, panel = open_looks_for(explore)
     held = Held(monkeypatch, ChannelMaking)
     control(panel.widget, "start").click()
     assert held.begun.wait(60)
@@ -174,14 +174,14 @@ def test_another_channel_folding_and_closing_stop_it(
 def test_a_stop_in_the_last_step_loses_nothing(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, panel = looking(explore)
+    _, panel = open_looks_for(explore)
     held = Held(monkeypatch, ChannelMaking, at=STEPS)
     control(panel.widget, "start").click()
     assert held.begun.wait(60)
     control(panel.widget, "stop").click()
     held.may_end.set()
     assert panel.maker.wait(120)
-    control(panel.widget, "go on").click()
+    control(panel.widget, "resume").click()
     assert panel.maker.wait(120)
     assert held.steps == STEPS
     assert not panel.maker.running
@@ -210,14 +210,16 @@ def test_what_is_kept_is_of_one_network_and_its_preprocessing(photo: RGB8) -> No
         assert again.find(LAYER, 5, **asked) is None
 
 
-def test_a_model_that_is_trained_on_has_other_pictures(
+def test_a_model_that_is_trained_further_gets_new_images(
     explore: Explore, photo: RGB8, few_steps: Path
 ) -> None:
     import keras
 
     model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, name="a")])
     extractor = FeatureExtractor(model=model, size=32)
-    explorer, panel = looking(explore, image=photo, extractor=extractor, layer="a", channel=1)
+    explorer, panel = open_looks_for(
+        explore, image=photo, extractor=extractor, layer="a", channel=1
+    )
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
     before = picture(on_show(panel)[0].made)
@@ -230,8 +232,8 @@ def test_a_model_that_is_trained_on_has_other_pictures(
     assert (picture(on_show(panel)[0].made) != before).any()
     assert len(list(few_steps.iterdir())) == 2
     assert file.exists()
-    # What is finished while the model is trained belongs to neither network.
-    control(panel.widget, "another beginning").click()
+    # An image finished while the model is trained belongs to neither network.
+    control(panel.widget, "another seed").click()
     model.weights[0].assign(2 * model.weights[0].numpy())
     assert panel.maker.wait(120)
     assert len(list(few_steps.iterdir())) == 2
@@ -242,11 +244,11 @@ def test_a_model_that_is_trained_on_has_other_pictures(
     ("title", "sentence"),
     [
         ("Looks for", "has NaN or infinite values or gradients"),
-        # TensorFlow's ReLU makes NaN 0.
+        # TensorFlow's ReLU turns NaN into 0.
         ("What is left", "is 0 wherever it is to be matched|has NaN or infinite values"),
     ],
 )
-def test_weights_that_are_no_numbers_are_told(
+def test_weights_of_nan_are_reported(
     explore: Explore, photo: RGB8, title: str, sentence: str
 ) -> None:
     with networks_apart():
@@ -263,8 +265,8 @@ def test_weights_that_are_no_numbers_are_told(
     assert panel.button.description == "start"
 
 
-def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) -> None:
-    explorer, panel = looking(explore)
+def test_an_inactive_channel_has_no_patch_of_the_picture(explore: Explore) -> None:
+    explorer, panel = open_looks_for(explore)
     before = explorer.activations["features.5"]
     never = int(before.max(axis=(0, 1)).argmin())
     assert before[..., never].max() <= 0
@@ -277,8 +279,8 @@ def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) ->
 
 @pytest.mark.slow
 def test_the_strips_channels_are_made_together(explore: Explore) -> None:
-    explorer, panel = looking(explore)
-    control(panel.widget, "all 8 channels in the strip").click()
+    explorer, panel = open_looks_for(explore)
+    control(panel.widget, "8 channels that differ most").click()
     assert panel.button.description == "stop"
     assert panel.maker.wait(240)
     numbers = telling_channels(explorer.activations, LAYER, 8).tolist()
@@ -290,7 +292,7 @@ def test_the_strips_channels_are_made_together(explore: Explore) -> None:
         assert_shows(card.made, one.image)
     on_show(panel)[3].button.click()
     assert explorer.channel == numbers[3]
-    # They stay, and the one that was chosen can be seen by itself.
+    # All cards stay, and the chosen one can be shown alone.
     assert len(on_show(panel)) == 8
     control(panel.widget, "only this channel").click()
     (card,) = on_show(panel)
@@ -299,17 +301,17 @@ def test_the_strips_channels_are_made_together(explore: Explore) -> None:
     explorer.back()
 
 
-def test_another_beginning_gives_another_picture(explore: Explore) -> None:
-    _, panel = looking(explore)
+def test_another_seed_gives_another_image(explore: Explore) -> None:
+    _, panel = open_looks_for(explore)
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
     before = picture(on_show(panel)[0].made)
-    control(panel.widget, "another beginning").click()
+    control(panel.widget, "another seed").click()
     assert panel.maker.wait(120)
     assert (picture(on_show(panel)[0].made) != before).any()
 
 
-def test_a_set_has_its_strongest_patches_beside_it(
+def test_the_strongest_patches_of_a_set_are_shown(
     explore: Explore, photo: RGB8, tmp_path: Path
 ) -> None:
     from vgg_widget.dataset import top_activations
@@ -330,7 +332,7 @@ def test_a_set_has_its_strongest_patches_beside_it(
 # What is left of the picture ---------------------------------------------------------------------
 
 
-def left(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
+def open_what_is_left(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
     explorer = explore(**{"layer": LAYER, "channel": 3, "panel": "What is left", **more})
     return explorer, made_panel(explorer, "What is left")
 
@@ -345,7 +347,7 @@ def left(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
     ],
 )
 def test_a_click_makes_what_reconstruct_makes(explore: Explore, of: str, asked: Any) -> None:
-    explorer, panel = left(explore, location=(6, 7))
+    explorer, panel = open_what_is_left(explore, location=(6, 7))
     panel.which.value = of
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
@@ -358,8 +360,8 @@ def test_a_click_makes_what_reconstruct_makes(explore: Explore, of: str, asked: 
     assert panel.button.layout.display == "none"
 
 
-def test_of_another_picture_nothing_is_left(explore: Explore, photo: RGB8) -> None:
-    explorer, panel = left(explore)
+def test_another_picture_hides_the_image(explore: Explore, photo: RGB8) -> None:
+    explorer, panel = open_what_is_left(explore)
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
     assert panel.made.widget.layout.display != "none"
@@ -372,27 +374,27 @@ def test_of_another_picture_nothing_is_left(explore: Explore, photo: RGB8) -> No
 def test_what_is_left_is_kept_for_this_picture_and_shown_again_at_once(
     explore: Explore, photo: RGB8, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explorer, panel = left(explore)
+    explorer, panel = open_what_is_left(explore)
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
-    before, said = picture(panel.made), words(panel.widget)
+    before, text = picture(panel.made), words(panel.widget)
     (file,) = (tmp_path / "reconstructions").iterdir()
     monkeypatch.setattr(what_is_left, "ReconstructionMaking", lambda *_, **__: pytest.fail("again"))
-    # Gone with its picture, and there again with it.
+    # Another picture hides the image, and the first picture shows it again.
     explorer.image = photo[::-1]
     assert panel.made.widget.layout.display == "none"
     explorer.image = photo
     np.testing.assert_array_equal(picture(panel.made), before)
-    assert words(panel.widget) == said
-    _, again = left(explore)
+    assert words(panel.widget) == text
+    _, again = open_what_is_left(explore)
     np.testing.assert_array_equal(picture(again.made), before)
     assert again.button.layout.display == "none"
-    # Nor is it of another layer, or of part of this one.
+    # It is not shown for another choice of what to match.
     again.which.value = "style"
     assert again.made.widget.layout.display == "none"
-    # A damaged file is none.
+    # A damaged file is ignored.
     file.write_bytes(file.read_bytes()[:200])
-    _, third = left(explore)
+    _, third = open_what_is_left(explore)
     assert third.made.widget.layout.display == "none"
     assert third.button.description == "start"
 
@@ -422,13 +424,13 @@ def test_what_is_left_is_kept_by_maps_network_and_arguments(
     ):
         assert same.find(LAYER, **{**how, **other}) is None
     assert same.find("features.5", **how) is None
-    # One level of one pixel makes another image.
+    # A change of one pixel by one level makes another image.
     changed = photo.copy()
     changed[0, 0, 0] ^= 1
     assert kept.KeptReconstructions(extractor, extractor(changed)).find(LAYER, **how) is None
     whole = FeatureExtractor("random", preprocess=lambda image: image / 255, size=None)
     assert kept.KeptReconstructions(whole, activations).find(LAYER, **how) is None
-    # What was written first goes where there is too much.
+    # The oldest file is deleted when the folder is too large.
     (file,) = kept.reconstructions_folder().iterdir()
     os.utime(file, (0, 0))
     monkeypatch.setattr(kept, "MOST_BYTES", int(1.5 * file.stat().st_size))
@@ -438,10 +440,10 @@ def test_what_is_left_is_kept_by_maps_network_and_arguments(
     assert same.find(LAYER, **{**how, "seed": 2}) is not None
 
 
-def test_a_picture_that_comes_meanwhile_has_its_own(
+def test_a_picture_chosen_during_a_computation_gets_its_own_image(
     explore: Explore, photo: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explorer, panel = left(explore)
+    explorer, panel = open_what_is_left(explore)
     begun, may_go_on = threading.Event(), threading.Event()
     real = ReconstructionMaking
 
@@ -464,15 +466,15 @@ def test_a_picture_that_comes_meanwhile_has_its_own(
     assert_shows(panel.made, expected.image)
 
 
-def test_a_location_has_to_be_chosen_for_one(explore: Explore) -> None:
-    _, panel = left(explore)
+def test_matching_a_location_needs_a_chosen_location(explore: Explore) -> None:
+    _, panel = open_what_is_left(explore)
     panel.which.value = "location"
     assert "No location is chosen" in words(panel.widget)
     assert panel.button.layout.display == "none"
 
 
-def test_what_cannot_be_made_is_told(explore: Explore) -> None:
-    explorer, panel = left(explore)
+def test_a_reconstruction_that_fails_is_reported(explore: Explore) -> None:
+    explorer, panel = open_what_is_left(explore)
     dead = np.flatnonzero(~explorer.activations[LAYER].any(axis=(0, 1)))
     explorer.channel = int(dead[0])
     panel.which.value = "channel"

@@ -1,4 +1,4 @@
-"""What lies over the two pictures: right pixels, and the same ones as in a whole drawing."""
+"""Tests of marks and overlay: right pixels, and the same pixels as in a full redraw."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ ZOOM = ((8.5, 30.0), (40.2, 3.0))
 
 
 def at(axes: Axes, picture: RGB8, x: float, y: float) -> list[int]:
-    """The colour on the canvas at a point in data coordinates."""
+    """Return the colour on the canvas at a point in data coordinates."""
     across, up = axes.transData.transform((x, y))
     color: list[int] = picture[int(picture.shape[0] - up), int(across)].tolist()
     return color
 
 
 def box_drawn(axes: Axes, picture: RGB8) -> tuple[float, float, float, float]:
-    """Top, left, bottom and right of the yellow line in some axes, in data coordinates."""
+    """Return top, left, bottom and right of some axes' yellow box in data coordinates."""
     frame = axes.get_window_extent()
     height = picture.shape[0]
-    # A pixel's place is its middle. The line may run just outside the frame's edge.
+    # A pixel's position is its centre. The line may run just outside the axes.
     yellow = np.abs(picture.astype(int) - YELLOW).max(axis=-1) <= 2
     rows, columns = np.nonzero(yellow)
     near = (columns > frame.x0 - 3) & (columns < frame.x1 + 3)
@@ -77,7 +77,7 @@ def box_drawn(axes: Axes, picture: RGB8) -> tuple[float, float, float, float]:
         ("block2_conv1", (20, 30)),
         ("block3_conv1", (8, 9)),
         ("block3_conv1", (0, 0)),  # clipped above and at the left
-        ("block3_conv4", (15, 17)),  # clipped below and at the right, by pixels that pools leave
+        ("block3_conv4", (15, 17)),  # clipped below and at the right, where pools drop pixels
         ("block4_conv1", (7, 0)),
     ],
 )
@@ -91,7 +91,7 @@ def test_the_box_is_the_pixels_that_the_unit_sees(
     assert drawings == []
     picture = on_canvas(explorer)
     top, left, bottom, right = field_of(layer, *unit, SIZE)
-    # From the outer edge of the first pixel to that of the last; the drawn line has a width.
+    # The box spans the outer edges of the first and last pixels; the line has a width.
     expected = (top - 0.5, left - 0.5, bottom - 0.5, right - 0.5)
     assert box_drawn(axes_of(explorer, "input"), picture) == pytest.approx(expected, abs=0.4)
     stride = STRIDE[layer]
@@ -113,7 +113,7 @@ def test_a_field_that_is_the_whole_picture_frames_it(explore: Explore) -> None:
     assert drawn == pytest.approx((-0.5, -0.5, 63.5, 74.5), abs=0.5)
 
 
-def test_a_location_goes_as_it_came(explore: Explore) -> None:
+def test_clearing_a_location_restores_the_canvas(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", overlay=0.4)
     before = on_canvas(explorer)
     explorer.location = (4, 4)
@@ -162,7 +162,7 @@ def test_the_overlay_follows_the_channel(explore: Explore) -> None:
 
 
 def test_an_overlay_is_not_drawn_with_its_axes(explore: Explore) -> None:
-    """As matplotlib does before 3.11 with an animated image: it would lie there twice."""
+    """Matplotlib before 3.11 draws an animated image with its axes, so it would be mixed twice."""
     explorer = explore(layer="block2_conv1", overlay=0.5)
     before = on_canvas(explorer)
     (overlay,) = (one for one in axes_of(explorer, "input").images if one.get_animated())
@@ -171,7 +171,7 @@ def test_an_overlay_is_not_drawn_with_its_axes(explore: Explore) -> None:
     np.testing.assert_array_equal(on_canvas(explorer), before)
 
 
-def test_a_grid_lies_over_nothing(explore: Explore) -> None:
+def test_a_grid_is_not_laid_over_the_input(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", mode="grid", overlay=0.8, panel="Display")
     color = at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20)
     # Beside a grid the input is small, and its pixels are smoothed a little.
@@ -199,7 +199,7 @@ def test_a_bad_opacity_is_refused_in_a_sentence(explore: Explore, bad: Any) -> N
     np.testing.assert_array_equal(on_canvas(explorer), before)
 
 
-# What it costs -----------------------------------------------------------------------------------
+# Cost --------------------------------------------------------------------------------------------
 
 
 def test_marks_render_nothing_and_draw_no_figure(
@@ -222,7 +222,7 @@ def test_marks_render_nothing_and_draw_no_figure(
     assert_as_drawn_whole(explorer)
 
 
-# The same pixels as a whole drawing --------------------------------------------------------------
+# The same pixels as a full redraw ----------------------------------------------------------------
 
 
 def random_step(explorer: LayerExplorer, chance: random.Random) -> None:
@@ -259,7 +259,7 @@ def random_step(explorer: LayerExplorer, chance: random.Random) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_after_any_steps_the_canvas_is_as_drawn_whole(explore: Explore, seed: int) -> None:
+def test_after_any_steps_the_canvas_equals_a_full_redraw(explore: Explore, seed: int) -> None:
     explorer = explore(layer="block2_conv1")
     chance = random.Random(seed)
     for _ in range(8):
@@ -270,7 +270,7 @@ def test_after_any_steps_the_canvas_is_as_drawn_whole(explore: Explore, seed: in
         assert_as_drawn_whole(explorer)
 
 
-def test_steps_with_marks_and_histogram_are_as_drawn_whole(explore: Explore) -> None:
+def test_steps_with_marks_and_histogram_equal_a_full_redraw(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", location=(15, 17), overlay=0.6, percentile=90.0)
     with whole_drawings(explorer) as drawings:
         for channel in (3, 4, 3, 200):
@@ -329,7 +329,7 @@ def test_marks_at_another_resolution(made: Activations, shown: FeatureFigure) ->
 
 
 def unpacked(pdf: bytes) -> bytes:
-    """What is compressed in a PDF."""
+    """Return the decompressed streams of a PDF."""
     return b"".join(
         zlib.decompressobj().decompress(packed)
         for packed in re.findall(rb"stream\n(.*?)\nendstream", pdf, re.DOTALL)
@@ -345,7 +345,7 @@ def test_a_saved_picture_has_the_marks(explore: Explore) -> None:
     screen = on_canvas(explorer)
     marked = {suffix: explorer.to_bytes(suffix) for suffix in plain}
     saved = np.asarray(Image.open(io.BytesIO(marked[".png"])).convert("RGB"))
-    # Equal but for the line at the foot, which the screen has no room for.
+    # The file has the same pixels, and the line at the foot, for which the screen has no room.
     foot = above_foot(explorer)
     np.testing.assert_array_equal(saved[:foot], screen[:foot])
     assert box_drawn(axes_of(explorer, "input"), saved[: len(screen)]) == pytest.approx(
@@ -361,7 +361,7 @@ def test_a_saved_picture_has_the_marks(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize("scale", ["layer", Scale("channel", 70, 0.5)])
-def test_a_saved_picture_without_a_line_is_that_of_the_screen(
+def test_a_saved_picture_without_a_line_equals_the_screen(
     made: Activations, shown: FeatureFigure, scale: str | Scale
 ) -> None:
     shown.show(render(made, "features.0", scale=scale), made.image, 4)

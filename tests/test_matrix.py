@@ -1,4 +1,4 @@
-"""What `make test-matrix` reads from pyproject.toml, from the tests and from their reports."""
+"""Tests of what `make test-matrix` reads from pyproject.toml, the tests and their reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROJECT: dict[str, Any] = {
 
 def test_floors_are_the_highest_of_the_lower_bounds() -> None:
     assert floors(PROJECT, ["app"]) == {"numpy": "1.26", "import-linter": "2.1", "voila": "0.5.8"}
-    # 2.0 is more than 1.26, and what has one version or series has no other floor.
+    # 2.0 is higher than 1.26, and a requirement of one version or series has no floor.
     assert floors(PROJECT, ["app", "test"])["numpy"] == "2.0"
     assert "torch" not in floors(PROJECT, ["test"])
 
@@ -67,7 +67,7 @@ def test_files_that_import_a_package_at_their_top_are_found(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_report_is_counted_as_pytest_ends_it(tmp_path: Path) -> None:
+def test_a_report_is_counted_like_pytests_summary(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(
         "import pytest\n"
         "def test_good(): pass\n"
@@ -105,9 +105,9 @@ def test_one_failed_row_fails_the_run(
     for rows, status in ((["ipykernel-6"], 0), (["ipykernel-6", "lowest"], 1)):
         monkeypatch.setattr(sys, "argv", ["matrix.py", *rows])
         assert matrix.main() == status
-    told = capsys.readouterr().out.splitlines()[-2:]
-    assert told[0].split() == ["ipykernel-6", "passed", "11", "passed", "ipykernel", "6.31.0"]
-    assert told[1].startswith("lowest       FAILED  pip failed: no numpy 1.0")
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[0].split() == ["ipykernel-6", "passed", "11", "passed", "ipykernel", "6.31.0"]
+    assert lines[1].startswith("lowest       FAILED  pip failed: no numpy 1.0")
     monkeypatch.setattr(sys, "argv", ["matrix.py", "lwest"])
     with pytest.raises(SystemExit):
         matrix.main()

@@ -1,4 +1,4 @@
-"""How numbers are written for people, and that nothing else writes them."""
+"""Tests of how messages write numbers, and that no other code rounds them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from vgg_widget.support.messages import plain_number, plain_range
         (-math.inf, "-∞"),
     ],
 )
-def test_numbers_are_written_as_people_write_them(value: float, words: str) -> None:
+def test_numbers_are_written_without_needless_exponents(value: float, words: str) -> None:
     assert plain_number(value) == words
 
 
@@ -44,7 +44,7 @@ def test_more_or_fewer_digits() -> None:
     assert plain_number(1234.56, 5) == "1,234.6"
     assert plain_number(999.996, 5) == "1,000.0"
     assert plain_number(12, 5) == "12"
-    # Of two digits, sizes of files had an exponent from 100 on.
+    # Python's own format would write file sizes from 100 on with an exponent.
     assert [plain_number(value, 2) for value in (99.6, 167, 987)] == ["100", "170", "990"]
     assert plain_range(-0.5, 12345) == "-0.5 to 12,300"
 

@@ -1,4 +1,4 @@
-"""Modes: each picture against its formula, written out here; ranges, edges, errors, registry."""
+"""Tests of each mode against its formula, and of legends, grids, ranges, captions and errors."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ BEFORE_RELU = "features.10"
 
 
 def colours(unit: npt.NDArray[Any], cmap: str) -> npt.NDArray[np.uint8]:
-    """What matplotlib itself draws for values from 0 to 1."""
+    """Return the colours that matplotlib itself gives to values from 0 to 1."""
     rgba: npt.NDArray[np.uint8] = mpl.colormaps[cmap](unit, bytes=True)
     return rgba
 
 
 def assert_rgb(rendering: Rendering, expected: npt.NDArray[Any], levels: float = 0.51) -> None:
-    """Compare colours with RGB in 0–1: they may differ by rounding to one of 256 levels."""
+    """Compare colours with RGB in 0–1, up to rounding to one of 256 levels."""
     assert rendering.rgba.dtype == np.uint8
     assert rendering.rgba.shape == (*expected.shape[:2], 4)
     assert (rendering.rgba[..., 3] == 255).all()
@@ -47,7 +47,7 @@ def assert_rgb(rendering: Rendering, expected: npt.NDArray[Any], levels: float =
 
 
 def lively(activations: Activations, layer: str, count: int = 1) -> tuple[int, ...]:
-    """The channels with the most different values: a nearly dead one would prove little."""
+    """Return the channels with the most distinct values, since dead ones would prove little."""
     maps = activations[layer]
     different = [np.unique(maps[..., k]).size for k in range(maps.shape[-1])]
     return tuple(sorted(range(len(different)), key=lambda k: -different[k])[:count])
@@ -58,7 +58,9 @@ def lively(activations: Activations, layer: str, count: int = 1) -> tuple[int, .
 
 @pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "block5_pool", "features.11"])
 @pytest.mark.parametrize("cmap", ["gray", "viridis"])
-def test_channel_is_the_channel_as_it_is(activations: Activations, layer: str, cmap: str) -> None:
+def test_channel_shows_the_channel_unchanged(
+    activations: Activations, layer: str, cmap: str
+) -> None:
     for channel in (0, activations[layer].shape[-1] - 1, *lively(activations, layer, 3)):
         own = activations[layer][..., channel]
         made = render(activations, layer, "channel", channel=channel, cmap=cmap, scale="channel")
@@ -103,7 +105,7 @@ def test_max_and_mean_over_channels(
         assert made.vmin is not None
         assert made.vmax is not None
         unit = np.clip((made.values - made.vmin) / (made.vmax - made.vmin), 0, 1)
-        # A value on the border of two entries may fall to either side.
+        # A value on the boundary of two colormap entries may round to either.
         off = np.abs(made.rgba.astype(int) - colours(unit, "viridis").astype(int))
         assert off.max() <= 4
         assert (off > 0).mean() < 0.01
@@ -135,7 +137,7 @@ def strongest(activations: Activations, layer: str, count: int) -> tuple[int, ..
 
 @pytest.mark.parametrize(("mode", "count"), [("composite", 6), ("rgb", 3), ("rainbow", 6)])
 @pytest.mark.parametrize("channels", [None, ()])
-def test_some_channels_are_the_most_telling_unless_named(
+def test_the_most_telling_channels_are_shown_unless_named(
     activations: Activations, mode: str, count: int, channels: tuple[int, ...] | None
 ) -> None:
     made = render(activations, "block3_conv1", mode, channels=channels)
@@ -157,14 +159,14 @@ def test_argmax_tells_which_channel_wins(activations: Activations, layer: str) -
             silent = not any(vector)
             expected = -1 if silent else vector.index(max(vector))
             assert made.values[row, column] == expected
-    # One colour for each winner, and different ones for neighbouring channel numbers.
+    # Each winner has one colour.
     winners = np.unique(made.values)
     colour_of = {w: {tuple(c) for c in made.rgba[made.values == w]} for w in winners}
     assert all(len(found) == 1 for found in colour_of.values())
     assert (made.cmap, made.vmin, made.vmax) == (None, None, None)
 
 
-def test_argmax_among_chosen_channels_and_where_all_is_silent() -> None:
+def test_argmax_among_chosen_channels_and_where_none_is_active() -> None:
     maps = np.zeros((2, 2, 5), np.float32)
     maps[0, 0] = (9, 1, 2, 3, 0)
     maps[0, 1] = (9, 5, 0, 0, 1)
@@ -221,7 +223,7 @@ def test_rainbow_adds_each_channels_hue_by_its_activation(
 
 
 @pytest.mark.parametrize("mode", ["rgb", "rainbow", "groups"])
-def test_below_zero_gives_no_light(activations: Activations, mode: str) -> None:
+def test_negative_activations_give_no_light(activations: Activations, mode: str) -> None:
     maps = activations[BEFORE_RELU]
     channels = (0, 1, 2)
     made = render(activations, BEFORE_RELU, mode, channels=channels, scale="layer")
@@ -239,7 +241,7 @@ def test_the_legend_of_argmax_counts_the_pixels(activations: Activations, layer:
     pixels = [tuple(pixel) for pixel in made.rgba.reshape(-1, 4).tolist()]
     assert made.values is not None
     numbers = made.values.ravel().tolist()
-    # From the picture alone: whose pixels they are, in which colour, and how many.
+    # Count each winner's pixels in the picture alone.
     areas = {number: numbers.count(number) for number in set(numbers)}
     order = sorted((n for n in areas if n >= 0), key=lambda n: (-areas[n], n))
     expected = [(f"channel {number:.0f}", [number]) for number in order[:12]]
@@ -256,7 +258,7 @@ def test_the_legend_of_argmax_counts_the_pixels(activations: Activations, layer:
     assert sum(entry.share or 0 for entry in made.legend) == pytest.approx(1)
 
 
-def test_where_nobody_wins_the_legend_says_so_last() -> None:
+def test_the_legend_ends_with_the_share_of_no_channel() -> None:
     maps = np.zeros((2, 5, 3), np.float32)
     maps[0, 0, 2] = maps[0, 1, 2] = maps[1, 1, 0] = 1
     made = render(make_activations(maps), "conv", "argmax")
@@ -268,7 +270,7 @@ def test_where_nobody_wins_the_legend_says_so_last() -> None:
     assert made.legend[-1].color == (0, 0, 0)
 
 
-def test_the_legends_of_lights_are_the_chosen_channels(activations: Activations) -> None:
+def test_the_legends_of_rgb_and_rainbow_are_the_chosen_channels(activations: Activations) -> None:
     layer, channels = "block2_conv1", (9, 3, 77)
     legend = render(activations, layer, "rgb", channels=channels).legend
     assert [(e.channel, e.color) for e in legend] == [
@@ -281,7 +283,7 @@ def test_the_legends_of_lights_are_the_chosen_channels(activations: Activations)
     for place, entry in enumerate(legend):
         assert entry.color == pytest.approx(colorsys.hsv_to_rgb(place / 4, 1, 1))
         assert entry.share is None
-    # A channel alone is drawn in its colour.
+    # Where only one channel is active, the pixel has that channel's colour.
     maps = np.zeros((2, 2, 4), np.float32)
     maps[0, 0, 2] = 1
     made = render(make_activations(maps), "conv", "rainbow", channels=(0, 1, 2), scale="channel")
@@ -289,11 +291,11 @@ def test_the_legends_of_lights_are_the_chosen_channels(activations: Activations)
 
 
 @pytest.mark.parametrize("mode", ["channel", "grid", "max", "mean", "composite"])
-def test_colours_of_a_colormap_have_no_legend(activations: Activations, mode: str) -> None:
+def test_modes_with_a_colormap_have_no_legend(activations: Activations, mode: str) -> None:
     assert render(activations, "block2_conv1", mode).legend == ()
 
 
-def test_a_view_shows_the_first_ten_and_where_nobody_wins() -> None:
+def test_a_view_shows_the_first_entries_and_where_no_channel_wins() -> None:
     maps = np.zeros((4, 16, 12), np.float32)
     for channel in range(12):
         maps[channel // 4, : 12 - channel, channel] = 1 + channel
@@ -310,12 +312,12 @@ def test_the_colours_of_any_two_channels_can_be_told_apart() -> None:
 
     palette = channel_colors(tuple(range(512)))
     assert channel_colors((511, 7)).tolist() == [palette[511].tolist(), palette[7].tolist()]
-    # Black is where no channel wins.
+    # Black marks where no channel wins.
     lab = color.rgb2lab(np.concatenate([palette, [[0, 0, 0]]])[None] / 255)[0]
     difference = color.deltaE_ciede2000(lab[:, None], lab[None])  # type: ignore[no-untyped-call]
     difference[np.diag_indices(513)] = np.inf
-    # In CIEDE2000 a difference of 1 is just noticed side by side; the 64 channels of the first
-    # block are far apart, and of the 512 of the last two no two are alike and few are near.
+    # In CIEDE2000, a difference of 1 is just noticeable side by side. The 64 channels of the first
+    # block are far apart; of the 512 of the last two, no two are alike and few are similar.
     assert difference[:64, :64].min() > 5
     assert difference.min() > 1.5
     assert (difference < 5).mean() < 0.003
@@ -327,7 +329,7 @@ def test_the_colours_of_any_two_channels_can_be_told_apart() -> None:
 
 
 def hatched(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Grey lines from the lower left to the upper right, five across the shorter side or fewer."""
+    """Draw grey lines from lower left to upper right, about five across the shorter side."""
     drawn = tile.copy()
     step = max(4, min(tile.shape[:2]) // 5)
     for row in range(tile.shape[0]):
@@ -356,12 +358,12 @@ def test_every_tile_of_the_grid_is_its_channel(activations: Activations, layer: 
     assert seen.max() == 1  # no two tiles overlap
     assert (made.rgba[seen == 0] == 0).all()  # gaps are transparent
     assert (made.rgba[seen == 1][:, 3] == 255).all()
-    # About as high as wide; 512 tiles are 32 by 16, each with the gap beside it.
+    # The grid is about as high as wide; 512 tiles are 32 by 16. Each tile counts with its gap.
     height, width = (side + made.tiles.gap for side in made.rgba.shape[:2])
     assert 0.5 <= height / width <= 2
 
 
-def test_every_pixel_of_the_grid_is_found_again(activations: Activations) -> None:
+def test_every_pixel_of_the_grid_is_located(activations: Activations) -> None:
     maps = activations["block4_pool"]
     made = render(activations, "block4_pool", "grid", order="mean")
     assert made.tiles is not None
@@ -392,7 +394,9 @@ def test_a_grid_by_channel_gives_each_tile_its_own_range(activations: Activation
 
 
 @pytest.mark.parametrize("order", ["max", "std", "sparsity", "entropy"])
-def test_the_grids_order_is_the_rank_of_the_chosen(activations: Activations, order: str) -> None:
+def test_the_grids_order_is_the_rank_of_the_chosen_channels(
+    activations: Activations, order: str
+) -> None:
     rank = activations.rank("block2_conv1", order).tolist()
     assert render(activations, "block2_conv1", "grid", order=order).channels == tuple(rank)
     few = render(activations, "block2_conv1", "grid", order=order, channels=(9, 3, 77))
@@ -407,7 +411,7 @@ def test_a_grid_in_the_order_of_a_location(activations: Activations, layer: str)
     made = render(activations, layer, "grid", order="location", location=(3, 5))
     dead = {k for k in range(maps.shape[-1]) if not maps[..., k].any()}
     alive = [k for k in range(maps.shape[-1]) if k not in dead]
-    expected = sorted(alive, key=lambda k: -maps[3, 5, k])  # equal ones by their number
+    expected = sorted(alive, key=lambda k: -maps[3, 5, k])  # ties by channel number
     assert list(made.channels[: len(alive)]) == expected
     assert list(made.channels[len(alive) :]) == sorted(dead)
     place: Any = np.array([3, 5])
@@ -415,7 +419,7 @@ def test_a_grid_in_the_order_of_a_location(activations: Activations, layer: str)
     assert list(few.channels) == [k for k in made.channels if k in (8, 2, 5)]
 
 
-def test_at_a_location_what_is_no_number_comes_before_the_dead() -> None:
+def test_at_a_location_nan_comes_before_dead_channels() -> None:
     maps = np.zeros((2, 2, 5), np.float32)
     maps[0, 1] = (0, 4, np.nan, -1, 6)
     made = make_activations(maps)
@@ -424,7 +428,7 @@ def test_at_a_location_what_is_no_number_comes_before_the_dead() -> None:
 
 @pytest.fixture
 def half_dead() -> Activations:
-    """Channels 1, 4 and 5 of six are 0 everywhere; 2 is so but for one NaN."""
+    """Return maps of which channels 1, 4 and 5 are 0, and channel 2 is 0 except for one NaN."""
     maps = np.random.default_rng(2).random((4, 5, 6)).astype(np.float32)
     maps[..., [1, 2, 4, 5]] = 0
     maps[0, 0, 2] = np.nan
@@ -450,7 +454,7 @@ def test_dead_channels_are_left_out_of_a_grid_and_counted(half_dead: Activations
     assert list(strongest.channels) == [k for k in rank if k in (0, 2, 3)]
 
 
-def test_a_layer_that_is_dead_as_a_whole_stays_to_be_seen() -> None:
+def test_a_layer_of_dead_channels_alone_is_still_shown() -> None:
     made = make_activations(np.zeros((3, 3, 4), np.float32))
     picture = render(made, "conv", "grid", hide_dead=True)
     assert (picture.channels, picture.hidden) == ((0, 1, 2, 3), 0)
@@ -548,7 +552,7 @@ def test_the_same_layer_has_the_same_range_whatever_the_channel(activations: Act
             assert len(ranges) == 1
 
 
-def test_own_scales_set_percentile_and_gamma(activations: Activations) -> None:
+def test_custom_scales_set_percentile_and_gamma(activations: Activations) -> None:
     (channel,) = lively(activations, "block2_conv1")
     own = activations["block2_conv1"][..., channel]
     halved = Scale("channel", 90, 0.5)
@@ -561,7 +565,7 @@ def test_own_scales_set_percentile_and_gamma(activations: Activations) -> None:
     assert np.abs(made.rgba[..., 0] - 255 * expected).max() <= 2.01
 
 
-def test_a_colormap_object_is_used_as_it_is(activations: Activations) -> None:
+def test_a_colormap_object_can_be_passed(activations: Activations) -> None:
     two = ListedColormap(["#000000", "#ff0000"], name="two")
     (channel,) = lively(activations, "block1_conv1")
     made = render(activations, "block1_conv1", channel=channel, cmap=two, scale="channel")
@@ -571,7 +575,7 @@ def test_a_colormap_object_is_used_as_it_is(activations: Activations) -> None:
 
 
 @pytest.mark.parametrize("cmap", ["viridis_r", "tab10", "twilight", "gist_ncar", "Set1"])
-def test_every_name_that_matplotlib_knows(activations: Activations, cmap: str) -> None:
+def test_names_of_matplotlibs_colormaps(activations: Activations, cmap: str) -> None:
     (channel,) = lively(activations, "block1_conv1")
     own = activations["block1_conv1"][..., channel]
     made = render(activations, "block1_conv1", channel=channel, cmap=cmap, scale="channel")
@@ -582,7 +586,7 @@ def test_every_name_that_matplotlib_knows(activations: Activations, cmap: str) -
 
 
 def special(kind: str) -> Activations:
-    """Six channels, of which the first is special; "all" makes every one so."""
+    """Return six channels; the first, or each where the kind begins with "all", is of that kind."""
     values = np.random.default_rng(5).random((6, 7, 6)).astype(np.float32) * 4
     level = {"dead": 0.0, "constant": 2.5, "negative": -2.5}[kind.removeprefix("all ")]
     values[..., slice(None) if kind.startswith("all") else 0] = level
@@ -609,7 +613,7 @@ def test_flat_channels_give_flat_finite_pictures(kind: str, scale: str | Scale, 
             if made.tiles is not None:
                 top, left, bottom, right = made.tiles.box(0)
                 tile = made.rgba[top:bottom, left:right].reshape(-1, 4)
-                # A dead channel is hatched, which no other flat one is.
+                # Only a dead channel is hatched, no other flat one.
                 flat = special(kind)[layer][..., 0]
                 assert len(np.unique(tile, axis=0)) == (1 if flat.any() else 2)
 
@@ -622,7 +626,7 @@ def test_a_dead_channel_has_the_colormaps_first_colour_and_is_called_dead() -> N
         assert made.note == "dead"
         assert render(special("dead"), "conv", channel=1, scale=scale).note == ""
     assert "dead" in caption(special("dead"), render(special("dead"), "conv"))
-    # A range from 0 to 0 is none.
+    # An empty range from 0 to 0 is not written.
     source = source_line(special("dead"), render(special("dead"), "conv"))
     assert source.endswith(" · conv · mode channel · nothing above 0")
 
@@ -631,12 +635,12 @@ def test_a_constant_channel_is_called_constant() -> None:
     made = render(special("constant"), "conv", channel=0)
     assert made.note == "constant"
     assert "constant" in caption(special("constant"), made)
-    # A channel below 0 everywhere is dead after ReLU, and not before.
+    # A channel below 0 everywhere is dead after ReLU, but not before it.
     assert render(special("negative"), "conv", channel=0).note == "dead"
     assert render(special("negative"), "features.0", channel=0).note == "constant"
 
 
-def test_a_composite_with_a_dead_channel_takes_its_first_colour() -> None:
+def test_a_dead_channel_adds_the_colormaps_first_colour_to_a_composite() -> None:
     made = special("dead")
     alive = made["conv"][..., 1]
     paint = mpl.colormaps["viridis"]
@@ -710,7 +714,7 @@ def test_render_never_changes_its_input(mode: str, layer: str) -> None:
     made = make_activations(maps, before_relu=True, others={"one": three})
     for scale in ("auto", "channel", "layer", Scale("network", 90, 0.5)):
         picture = render(made, layer, mode, scale=scale)
-        # What a person does to the picture is no business of the activations either.
+        # Changing the picture must not change the activations either.
         picture.rgba[:] = 7
         if picture.values is not None and picture.values.flags.writeable:
             picture.values[:] = 7
@@ -761,13 +765,13 @@ def test_caption_says_shape_and_channels_and_activity_the_numbers(activations: A
 def test_source_line_says_weights_layer_mode_and_scale(activations: Activations) -> None:
     def words(mode: str, scale: str | Scale, **more: Any) -> str:
         made = render(activations, "block3_conv1", mode, scale=scale, **more)
-        said = source_line(activations, made)
+        line = source_line(activations, made)
         start = f"{activations.weights.label} · block3_conv1 · mode {mode}"
-        assert said.startswith(start)
+        assert line.startswith(start)
         if made.vmax is not None:
-            assert f", 0 to {plain_number(made.vmax)}" in said
-            said = said.replace(f", 0 to {plain_number(made.vmax)}", "")
-        return said.removeprefix(start)
+            assert f", 0 to {plain_number(made.vmax)}" in line
+            line = line.replace(f", 0 to {plain_number(made.vmax)}", "")
+        return line.removeprefix(start)
 
     for mode in ("channel", "max", "mean"):
         assert words(mode, "auto") == " · this picture's own range · gamma 0.6"
@@ -781,7 +785,7 @@ def test_source_line_says_weights_layer_mode_and_scale(activations: Activations)
         assert words(mode, "channel") == own
     brighter = " · each channel over its own range, and the whole made brighter · gamma 0.6"
     assert words("composite", "auto") == brighter
-    # Gamma is not in these colours.
+    # These colours do not use gamma.
     textbook = " · each channel over its own maximum"
     assert words("composite", Scale("layer", gamma=0.5)) == textbook
     assert words("argmax", "auto") == ""
@@ -829,7 +833,7 @@ def test_source_line_says_weights_layer_mode_and_scale(activations: Activations)
         ({**AT, "location": "12"}, r"location '12' "),
     ],
 )
-def test_each_bad_argument_is_named_with_what_would_do(
+def test_each_bad_argument_is_named_with_a_remedy(
     activations: Activations, options: dict[str, Any], message: str
 ) -> None:
     arguments = {"layer": "block1_conv1", **options}
@@ -848,7 +852,7 @@ def test_a_bad_order_is_refused_in_every_mode(activations: Activations) -> None:
         render(activations, "block1_conv1", "channel", order="maxx")
 
 
-def test_one_number_for_channels_is_told_what_would_do(activations: Activations) -> None:
+def test_one_number_for_channels_is_refused(activations: Activations) -> None:
     with pytest.raises((TypeError, ValueError), match=r"channels 5 "):
         render(activations, "block1_conv1", "max", channels=5)  # type: ignore[arg-type]
 
@@ -877,5 +881,5 @@ def test_the_same_arguments_serve_every_mode(activations: Activations) -> None:
 
 
 @pytest.mark.parametrize("channels", [None, (), [], np.array([])])
-def test_no_number_in_channels_leaves_the_first(activations: Activations, channels: Any) -> None:
+def test_empty_channels_show_the_first_channel(activations: Activations, channels: Any) -> None:
     assert render(activations, "block2_conv1", channels=channels).channels == (0,)

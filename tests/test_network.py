@@ -1,4 +1,4 @@
-"""The network: the same numbers as plain Keras, for any size, traced once, built once."""
+"""Tests of the network: values of plain Keras at any size, traced once and built once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def keras() -> Any:
 
 @pytest.fixture(scope="module")
 def plain(keras: Any, extractor: FeatureExtractor) -> Any:
-    """Keras's own VGG19 with one output a layer, carrying the extractor's weights."""
+    """Return Keras's own VGG19 with one output per layer and the extractor's weights."""
     base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
     base.set_weights(extractor.model.get_weights())
     outputs = [layer.output for layer in base.layers[1:]]
@@ -47,7 +47,7 @@ def assert_close(got: Floats, expected: Floats) -> None:
     assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-# The numbers -------------------------------------------------------------------------------------
+# Values ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_before_relu_is_the_convolution_without_its_activation(
         assert (activations[torch_name] < 0).any()
 
 
-def test_the_model_has_one_output_a_layer(extractor: FeatureExtractor, photo: RGB8) -> None:
+def test_the_model_has_one_output_per_layer(extractor: FeatureExtractor, photo: RGB8) -> None:
     model = extractor.model
     assert [info.name for info in extractor.layers] == [layer.name for layer in model.layers[1:]]
     assert len(model.outputs) == len(extractor.layers) == 21
@@ -113,12 +113,12 @@ def test_a_new_size_is_not_traced_again(extractor: FeatureExtractor) -> None:
 # Preprocessing -----------------------------------------------------------------------------------
 
 
-def test_preprocessing_is_kerass(keras: Any, photo: RGB8) -> None:
+def test_preprocessing_equals_kerass(keras: Any, photo: RGB8) -> None:
     given = np.stack([photo, photo[::-1]]).astype(np.float32)
     kept = given.copy()
-    for ours, mode in ((preprocess_caffe, "caffe"), (preprocess_torch, "torch")):
+    for function, mode in ((preprocess_caffe, "caffe"), (preprocess_torch, "torch")):
         expected = keras.applications.imagenet_utils.preprocess_input(given.copy(), mode=mode)
-        np.testing.assert_allclose(ours(given), expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(function(given), expected, rtol=1e-5, atol=1e-4)
         np.testing.assert_array_equal(given, kept)
     pixel = preprocess_caffe(np.array([[[[10, 20, 30]]]], np.float32))
     np.testing.assert_allclose(pixel[0, 0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6)
@@ -140,12 +140,12 @@ def test_the_image_is_never_changed(extractor: FeatureExtractor, keras: Any) -> 
         assert_close(in_place(image)[name], extractor(image)[name])
 
 
-def test_a_preprocess_of_ones_own(extractor: FeatureExtractor, photo: RGB8) -> None:
+def test_a_custom_preprocess(extractor: FeatureExtractor, photo: RGB8) -> None:
     seen: list[Any] = []
 
     def halve(batch: Floats) -> npt.NDArray[np.float64]:
         seen.append((batch.shape, batch.dtype, batch.min(), batch.max()))
-        return batch.astype(np.float64) / 2  # float64, as numpy's own constants make it
+        return batch.astype(np.float64) / 2  # float64, as NumPy's own constants would give
 
     half = FeatureExtractor("random", preprocess=halve, size=None)
     activations = half(photo)
@@ -173,12 +173,12 @@ def test_size_says_what_the_network_sees(
     assert activations["block5_pool"].shape == (expected[0] // 32, expected[1] // 32, 512)
 
 
-def test_the_shorter_side_is_224_unless_told() -> None:
+def test_the_shorter_side_is_224_by_default() -> None:
     assert FeatureExtractor("random").size == 224
 
 
 @pytest.mark.parametrize("size", [31, 0, "224", 224.0, (224,), (64, 31), True])
-def test_sizes_that_cannot_be(size: Any) -> None:
+def test_invalid_sizes_are_refused(size: Any) -> None:
     with pytest.raises(ValueError, match=r"size .* cannot be used: .*shorter side"):
         FeatureExtractor("random", size=size)
 
@@ -220,7 +220,7 @@ def test_stream_reads_two_batches_ahead_at_most(extractor: FeatureExtractor) -> 
     stream = extractor.stream(endless(), batch_size=3)
     for taken in range(1, 8):
         next(stream)
-        # The batch, and two that are being read.
+        # The current batch, and two that are being read.
         assert asked <= taken + 3 * 3
 
 
@@ -236,14 +236,14 @@ def test_each_streamed_image_owns_its_memory(extractor: FeatureExtractor) -> Non
             assert owner.size == activations[name].size, name
 
 
-def test_streams_edges(extractor: FeatureExtractor) -> None:
+def test_empty_streams_and_bad_batch_sizes(extractor: FeatureExtractor) -> None:
     assert list(extractor.stream([])) == []
     for batch_size in (0, -1, 1.5, "8"):
         with pytest.raises(ValueError, match=r"batch_size .* not a valid number of images: give 1"):
             list(extractor.stream([], batch_size=batch_size))  # type: ignore[arg-type]
 
 
-def test_a_bad_batch_size_is_told_at_the_call(extractor: FeatureExtractor) -> None:
+def test_a_bad_batch_size_is_refused_at_the_call(extractor: FeatureExtractor) -> None:
     with pytest.raises(ValueError, match=r"batch_size 0 "):
         extractor.stream([], batch_size=0)
 
@@ -267,7 +267,7 @@ def test_random_weights_say_so(extractor: FeatureExtractor, activations: Activat
     assert repr(extractor) == f"<FeatureExtractor of 21 layers, {extractor.weights.label}>"
 
 
-def test_to_code_makes_it_again() -> None:
+def test_to_code_recreates_the_extractor() -> None:
     for size in (None, 96, (64, 80)):
         extractor = FeatureExtractor("random", size=size)
         code = extractor.to_code()
@@ -287,7 +287,7 @@ def test_unknown_weights(extractor: FeatureExtractor) -> None:
 
 
 @pytest.mark.parametrize("weights", [None, 3, b"random", ["random"]])
-def test_weights_that_are_no_name(weights: Any) -> None:
+def test_weights_that_are_neither_name_nor_path(weights: Any) -> None:
     with pytest.raises(WeightsError, match=r"weights .* is neither a name nor a path: choose"):
         FeatureExtractor(weights)
 
@@ -308,7 +308,7 @@ def test_a_unit_changes_with_pixels_in_its_box_and_with_no_other(
     extractor: FeatureExtractor, photo: RGB8, layer: str, units: list[tuple[int, int]]
 ) -> None:
     info = next(info for info in extractor.layers if info.name == layer)
-    # A convolution before its ReLU, so that no change is hidden by a 0.
+    # Read a convolution before its ReLU, whose zeros would hide changes.
     name = info.torch_name if info.kind == "conv" else layer
     assert name is not None
     before = extractor(photo)[name]
@@ -327,7 +327,7 @@ def test_a_unit_changes_with_pixels_in_its_box_and_with_no_other(
                 if not (0 <= y < 64 and 0 <= x < 75):
                     continue
                 changed = photo.copy()
-                changed[y, x] ^= 128  # far from what it was
+                changed[y, x] ^= 128  # a large change
                 after = extractor(changed)[name]
                 differs = bool((after[row, column] != before[row, column]).any())
                 assert differs == changes, (layer, (row, column), (y, x))
@@ -336,7 +336,7 @@ def test_a_unit_changes_with_pixels_in_its_box_and_with_no_other(
 # Refusals ----------------------------------------------------------------------------------------
 
 
-def test_weights_and_preprocess_that_make_no_sense() -> None:
+def test_weights_with_a_model_and_a_bad_preprocess_are_refused() -> None:
     with pytest.raises(ValueError, match=r"weights 'random' and model were both given"):
         FeatureExtractor("random", model=object())
     with pytest.raises(ValueError, match=r"preprocess is a str, not a function"):
@@ -366,14 +366,14 @@ def test_an_image_that_would_fill_the_memory_is_refused_with_a_size_that_fits() 
         FeatureExtractor("random", size=100_000)(np.zeros((40, 40, 3), np.uint8))
 
 
-def test_one_image_is_no_stream(extractor: FeatureExtractor) -> None:
+def test_one_image_is_not_a_stream(extractor: FeatureExtractor) -> None:
     with pytest.raises(TypeError, match="put it in a list"):
         extractor.stream("cat.jpg")
     with pytest.raises(ImageError, match=r"list of 2 .*stream"):
         extractor(["a.jpg", "b.jpg"])
 
 
-def test_another_size_is_the_same_network(extractor: FeatureExtractor, photo: RGB8) -> None:
+def test_another_size_shares_the_network(extractor: FeatureExtractor, photo: RGB8) -> None:
     other = extractor.at_size(32)
     assert other.model is extractor.model
     assert (other.size, extractor.size) == (32, None)
@@ -385,8 +385,8 @@ def test_another_size_is_the_same_network(extractor: FeatureExtractor, photo: RG
 
 @pytest.mark.slow
 def test_building_a_network_keeps_no_second_copy_of_its_weights() -> None:
-    # In a process of its own: TensorFlow's import leaves errors behind, which hold the frames that
-    # they passed through, and it is imported once.
+    # A new process imports TensorFlow while it builds the network. The import leaves errors behind,
+    # which hold the frames that they passed through, and could hold the weights with them.
     code = """
 import gc, weakref
 gc.disable()

@@ -1,4 +1,4 @@
-"""Results of other weights under the same name are refused where the network is needed."""
+"""Tests that activations of other weights are refused where their network is needed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def extractor_of(model: Any) -> FeatureExtractor:
 
 def trained(model: Any) -> None:
     if isinstance(model, nn.Module):
-        # As old code writes, of which PyTorch's own count of changes knows nothing.
+        # Old code writes to `data`, which PyTorch's own version counter does not count.
         next(model.parameters()).data[0, 0, 0, 0] += 0.01
     else:
         kernel = model.weights[0].numpy()
@@ -89,7 +89,7 @@ def test_activations_of_another_network_of_the_same_architecture(
         content_distance(activations, other(photo), layer)
 
 
-def test_a_model_of_keras_where_tensorflow_does_not_compute(photo: RGB8) -> None:
+def test_a_model_of_keras_without_eager_execution(photo: RGB8) -> None:
     import tensorflow as tf
 
     extractor = extractor_of(of_keras())
@@ -98,7 +98,7 @@ def test_a_model_of_keras_where_tensorflow_does_not_compute(photo: RGB8) -> None
         circuit(extractor, activations, "conv2", 1)
 
 
-def test_a_model_that_is_trained_on(make: Callable[[], Any], photo: RGB8) -> None:
+def test_a_model_that_is_trained_further(make: Callable[[], Any], photo: RGB8) -> None:
     model = make()
     extractor = extractor_of(model)
     activations = extractor(photo)
@@ -113,7 +113,7 @@ def test_a_model_that_is_trained_on(make: Callable[[], Any], photo: RGB8) -> Non
     )
 
 
-def test_counters_that_a_forward_pass_changes_make_no_other_weights(photo: RGB8) -> None:
+def test_counters_that_a_forward_pass_changes_are_not_weights(photo: RGB8) -> None:
     class Counting(nn.Module):
         def __init__(self) -> None:
             super().__init__()

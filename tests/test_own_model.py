@@ -1,4 +1,4 @@
-"""A model of one's own: its layers in order, the numbers of its own layers, and what it takes."""
+"""Tests of custom Keras models: order and values of layers, accepted inputs, and errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def names_of(extractor: FeatureExtractor) -> list[str]:
 
 
 def alive(model: Any, seed: int = 0) -> Any:
-    """Give batch normalisations statistics of their own, so that it matters which are used."""
+    """Give batch normalisations random parameters, so that wrong ones would be noticed."""
     rng = np.random.default_rng(seed)
     for layer in model._flatten_layers():
         if type(layer).__name__ == "BatchNormalization":
@@ -61,18 +61,18 @@ def test_keras_applications(keras: Any, photo: RGB8, name: str) -> None:
     extractor = FeatureExtractor(model=model, size=None)
     activations = extractor(photo)
     assert len(set(activations)) == len(activations) > 150
-    # Keras's own order of layers; what a nested model holds stands where that is called.
-    told = [layer.name for layer in model.layers[1:]]
+    # Layers have Keras's own order; those of a nested model are listed where it is called.
+    in_keras = [layer.name for layer in model.layers[1:]]
     nested = {layer.name for layer in model.layers if isinstance(layer, keras.Sequential)}
-    outer = [name for name in told if name in activations]
-    assert outer == [name for name in activations if name in told]
-    assert set(told) - set(outer) - nested == {
-        # Flat vectors, no maps.
+    outer = [name for name in in_keras if name in activations]
+    assert outer == [name for name in activations if name in in_keras]
+    assert set(in_keras) - set(outer) - nested == {
+        # Vectors, not maps.
         layer.name
         for layer in model.layers[1:]
         if len(layer.output.shape) != 4
     }
-    # The layers' own outputs, by a sub-model that Keras makes.
+    # Compare with the layers' outputs in a Keras submodel.
     chosen = [*outer[::12], outer[-1]]
     direct = keras.Model(model.input, [model.get_layer(name).output for name in chosen])
     expected = direct(photo[None].astype(np.float32), training=False)
@@ -83,13 +83,13 @@ def test_keras_applications(keras: Any, photo: RGB8, name: str) -> None:
         if info.receptive_field is not None:
             rows, columns = activations[info.name].shape[:2]
             info.receptive_field_box(rows - 1, columns - 1, (64, 75))
-    # Squeeze-and-excite looks at the whole map; the others' receptive fields are known to the end.
+    # Squeeze-and-excite reads the whole map; the others' receptive fields are known to the end.
     knows = activations.layers[-1].receptive_field is not None
     assert knows == (name in ("ResNet50", "DenseNet121", "ConvNeXtTiny"))
 
 
 @pytest.mark.slow
-def test_a_nested_base_and_augmentation_are_opened_up(keras: Any, photo: RGB8) -> None:
+def test_a_nested_base_and_augmentation_are_unpacked(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     base = alive(keras.applications.MobileNetV2(weights=None, include_top=False, alpha=0.35))
     augment = keras.Sequential(
@@ -122,7 +122,7 @@ def test_a_nested_base_and_augmentation_are_opened_up(keras: Any, photo: RGB8) -
     blocks = {info.name: info.block for info in extractor.layers}
     assert blocks[f"{stem}block_3_expand_relu"] == f"{base.name}/block_3"
     assert blocks["augment/random_zoom"] == "augment"
-    # Looking at a model changes nothing in it.
+    # The model is unchanged.
     assert model.to_json() == config
     assert model.get_layer(base.name) is base
 
@@ -175,7 +175,7 @@ def test_a_sequential_model_that_holds_a_functional_base(keras: Any, photo: RGB8
     assert_close(activations["base/pool1"], pooled[0])
     assert_close(activations["top"], model.get_layer("top")(pooled)[0])
     assert activations.info("top").receptive_field == 8
-    # The extractor tells about the size that it scales to, the activations about their image's.
+    # An extractor describes layers at its own size, activations at the size of their image.
     assert activations.layers == FeatureExtractor(model=model, size=(64, 75)).layers
     assert activations.layers != FeatureExtractor(model=model).layers
     assert base.layers[1].output is one
@@ -200,7 +200,7 @@ def test_two_branches_and_operations_without_a_layer(keras: Any, photo: RGB8) ->
     assert activations.info(last).receptive_field == 4
 
 
-def test_what_is_called_twice_is_listed_twice(keras: Any, photo: RGB8) -> None:
+def test_layers_that_are_called_twice_are_listed_twice(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     inner = keras.Sequential(
         [keras.Input((None, None, 3)), layers.Conv2D(3, 3, name="c")], name="twin"
@@ -229,7 +229,7 @@ def test_a_layer_of_several_outputs(keras: Any, photo: RGB8) -> None:
 
 
 def test_layers_that_must_know_the_size(keras: Any, photo: RGB8) -> None:
-    # TensorFlow's kernel behind this one takes no size that is only known at run time.
+    # TensorFlow's kernel for this layer accepts no size that is known only at run time.
     model = keras.Sequential(
         [keras.Input((None, None, 3)), keras.layers.UpSampling2D(interpolation="bilinear")]
     )
@@ -240,7 +240,7 @@ def test_layers_that_must_know_the_size(keras: Any, photo: RGB8) -> None:
         assert list(extractor.stream([image] * 3, batch_size=2))[2].image.shape == image.shape
 
 
-# Layouts, sizes and kinds of numbers -------------------------------------------------------------
+# Layouts, sizes and dtypes -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(None, None), (40, 50)])
@@ -276,7 +276,7 @@ def test_channels_first(keras: Any, photo: RGB8, size: Any) -> None:
         assert_close(activations[info.name], np.moveaxis(np.asarray(maps)[0], 0, -1))
         assert info.channels == maps.shape[1]
         assert info.receptive_field is not None
-    # What is in the network's own layout already is taken as it is.
+    # An array that already has the network's layout is used unchanged.
     moved = FeatureExtractor(model=model, size=None, preprocess=lambda i: np.moveaxis(i / 2, -1, 1))
     np.testing.assert_array_equal(moved(photo)["e"], activations["e"])
 
@@ -309,9 +309,9 @@ def test_a_grey_model_sees_the_luma(keras: Any, photo: RGB8, shape: tuple[int, .
     column = grey[None, ..., None].astype(np.float32)
     assert_close(activations["first"], model.get_layer("first")(column)[0])
     assert activations.info("pool").receptive_field_box(0, 1, (28, 28)) == (0, 2, 4, 6)
-    # Somebody's own scaling of all three channels, or greys of one's own.
+    # A custom preprocess may scale all three channels, or return grey values.
     bias = model.get_layer("first").get_weights()[1]
-    assert not bias.any()  # as Keras starts: so that the maps scale with the input
+    assert not bias.any()  # Keras's default, with which the maps scale with the input
     small = FeatureExtractor(model=model, preprocess=lambda images: images / 255)(photo)
     assert_close(small["first"], activations["first"] / 255)
     own = FeatureExtractor(model=model, preprocess=lambda images: images[..., :1])(photo)
@@ -320,7 +320,7 @@ def test_a_grey_model_sees_the_luma(keras: Any, photo: RGB8, shape: tuple[int, .
     assert own.weights.label == "model 'digits'"
 
 
-def test_a_digit_of_28_pixels_is_looked_at_as_it_is(keras: Any) -> None:
+def test_a_digit_of_28_pixels_is_not_resized(keras: Any) -> None:
     digit = (np.arange(784).reshape(28, 28) % 251).astype(np.uint8)
     model = mnist(keras, (28, 28, 1))
     explorer = LayerExplorer(digit, extractor=FeatureExtractor(model=model))
@@ -336,11 +336,11 @@ def test_a_digit_of_28_pixels_is_looked_at_as_it_is(keras: Any) -> None:
         FeatureExtractor(model=free, size=0)
 
 
-def test_a_message_says_what_a_model_without_scaling_was_given(keras: Any) -> None:
+def test_the_message_says_which_values_a_model_without_scaling_gets(keras: Any) -> None:
     extractor = FeatureExtractor(model=mnist(keras, (28, 28, 1)))
     assert extractor.weights.message.startswith("Values 0–255: model 'digits' has no Rescaling")
-    told = FeatureExtractor(model=mnist(keras, (28, 28, 1)), preprocess=lambda images: images)
-    assert not told.weights.message
+    custom = FeatureExtractor(model=mnist(keras, (28, 28, 1)), preprocess=lambda images: images)
+    assert not custom.weights.message
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
@@ -356,7 +356,7 @@ def test_maps_are_float32_whatever_the_model_computes_in(
     activations = FeatureExtractor(model=model, size=None)(photo)
     direct, numbers = model(photo[None].astype(np.float32))
     assert activations["conv"].dtype == np.float32
-    # Half precision is rounded alike only by the same kernels.
+    # Only the same kernels round half precision identically.
     expected = np.asarray(direct.numpy(), np.float32)[0]
     assert np.abs(activations["conv"] - expected).max() <= 2e-2 * np.abs(expected).max()
     last = activations[list(activations)[-1]]
@@ -392,7 +392,7 @@ def test_nan_and_infinite_maps_break_no_picture(keras: Any, photo: RGB8) -> None
                 assert picture.vmax is None or np.isfinite(picture.vmax)
     words = caption(activations, render(activations, "ill", "max"))
     assert "50% of the values NaN or infinite" in words
-    # What is sound in the layer is drawn as if nothing were wrong.
+    # Finite channels of the layer are drawn as usual.
     picture = render(activations, "ill", scale="channel")
     assert picture.vmax == pytest.approx(np.abs(first).max())
     with pytest.warns(UserWarning, match="NaN or infinite"):
@@ -406,7 +406,7 @@ def test_nan_and_infinite_maps_break_no_picture(keras: Any, photo: RGB8) -> None
 @pytest.mark.sampled
 @pytest.mark.parametrize("size", [None, 40])
 @pytest.mark.parametrize("name", ["conv 2", "größe", "a#2", "a:b", "1×1", "_last one"])
-def test_a_layer_that_tensorflow_compiles_under_no_such_name(
+def test_a_layer_name_that_tensorflow_cannot_compile(
     keras: Any, name: str, size: int | None, photo: RGB8
 ) -> None:
     inputs = keras.Input((size, size, 3))
@@ -427,7 +427,7 @@ def test_a_layer_that_tensorflow_compiles_under_no_such_name(
 def test_a_model_may_have_any_name(keras: Any, name: str, photo: RGB8) -> None:
     inside = [keras.layers.Conv2D(2, 3, name="c"), keras.layers.ReLU(name="r")]
     inputs = keras.Input((None, None, 3))
-    # Two that share their layers' names, so that these are called apart.
+    # Two models share layer names, so their layers are listed under the models' names.
     first, second = (
         keras.Sequential([keras.Input((None, None, 3)), *map(copied, inside)], name=f"{name}{n}")
         for n in (1, 2)
@@ -444,7 +444,7 @@ def copied(layer: Any) -> Any:
     return type(layer).from_config(layer.get_config())
 
 
-def nowhere(images: Any) -> Any:
+def all_nan(images: Any) -> Any:
     return images * np.nan
 
 
@@ -459,9 +459,9 @@ def in_one_pixel(images: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("prepare", "share"), [(nowhere, "100%"), (half_infinite, "50%"), (in_one_pixel, "0.021%")]
+    ("prepare", "share"), [(all_nan, "100%"), (half_infinite, "50%"), (in_one_pixel, "0.021%")]
 )
-def test_maps_of_no_numbers_are_told_once_a_forward_pass(
+def test_nan_and_infinite_maps_warn_once_per_forward_pass(
     keras: Any, prepare: Any, share: str, photo: RGB8
 ) -> None:
     layers = keras.layers
@@ -473,12 +473,12 @@ def test_maps_of_no_numbers_are_told_once_a_forward_pass(
     )
     extractor = FeatureExtractor(model=model, preprocess=prepare, size=None)
     for _ in range(2):
-        with pytest.warns(UserWarning, match=f"^{share} of the values of layer 'ill' ") as told:
+        with pytest.warns(UserWarning, match=f"^{share} of the values of layer 'ill' ") as warned:
             activations = extractor(photo)
-        assert len(told) == 1
-    with pytest.warns(UserWarning, match="NaN or infinite") as told:
+        assert len(warned) == 1
+    with pytest.warns(UserWarning, match="NaN or infinite") as warned:
         assert len(list(extractor.stream([photo] * 3, batch_size=2))) == 3
-    assert len(told) == 2
+    assert len(warned) == 2
     words = caption(activations, render(activations, "ill", "grid"))
     assert f"{share} of the values NaN or infinite" in words
 
@@ -492,13 +492,13 @@ def test_the_first_layer_with_nan_is_named(keras: Any, photo: RGB8) -> None:
         FeatureExtractor(model=model)(photo)
 
 
-def test_vgg19_tells_that_its_input_was_nan(photo: RGB8) -> None:
-    extractor = FeatureExtractor("random", preprocess=nowhere, size=32)
+def test_vgg19_warns_of_a_nan_input(photo: RGB8) -> None:
+    extractor = FeatureExtractor("random", preprocess=all_nan, size=32)
     with pytest.warns(UserWarning, match="^100% of the values of layer 'block1_conv1' "):
         extractor(photo)
 
 
-# What goes in ------------------------------------------------------------------------------------
+# Inputs ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -568,7 +568,7 @@ def test_models_that_cannot_be_used(keras: Any) -> None:
             FeatureExtractor(model=model)
         assert str(raised.value).count(": ") >= 1
         assert "\n" not in str(raised.value)
-    # And the way out that the message names.
+    # The remedy that the message names works.
     inputs = keras.Input((32, 32, 3))
     wrapped = keras.Model(inputs, subclass.call(inputs))
     assert names_of(FeatureExtractor(model=wrapped)) == ["conv"]
@@ -584,7 +584,7 @@ def test_a_sequential_model_built_by_use(keras: Any, photo: RGB8) -> None:
     assert list(FeatureExtractor(model=model)(photo)) == ["a", "b"]
 
 
-def test_a_size_that_does_not_suit(keras: Any, photo: RGB8) -> None:
+def test_an_unsuitable_size_is_refused(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     inputs = keras.Input((None, None, 3))
     back = layers.UpSampling2D()(layers.MaxPooling2D()(inputs))
@@ -618,12 +618,12 @@ def test_a_layer_that_fails_says_why_and_what_to_do(keras: Any, photo: RGB8) -> 
     assert "fix the layer that fails" in str(raised.value)
 
 
-def test_maps_that_would_fill_the_memory(keras: Any) -> None:
+def test_maps_that_would_fill_the_memory_are_refused(keras: Any) -> None:
     model = keras.applications.VGG16(weights=None, include_top=False)
     extractor = FeatureExtractor(model=model, size=100_000)
     with pytest.raises(ValueError, match=r"size 100000×100000 .*GB of memory.*at most \d+ for"):
         extractor(np.zeros((40, 40, 3), np.uint8))
-    # VGG16's maps are 15.1 million numbers at 224 (by hand, its 13 convolutions and 5 pools).
+    # VGG16's 13 convolutions and 5 pools have 15.1 million values at 224, computed by hand.
     convolutions = ((2, 64, 1), (2, 128, 2), (3, 256, 4), (3, 512, 8), (3, 512, 16))
     values = sum(
         224**2 * channels * (count / stride**2 + 1 / (2 * stride) ** 2)
@@ -650,7 +650,7 @@ def test_the_same_model_shares_one_network(keras: Any, photo: RGB8) -> None:
     other = FeatureExtractor(model=model, size=40, preprocess=lambda images: images / 2)
     assert other.model is one.model
     assert FeatureExtractor(model=small(keras)).model is not one.model
-    # Trained on, it is the model of now.
+    # After training, a new extractor uses the current weights.
     model.set_weights([2 * weights for weights in model.get_weights()])
     assert_close(FeatureExtractor(model=model, size=None)(photo)["in/c"], 2 * before)
 
@@ -662,14 +662,14 @@ def test_a_deleted_model_is_freed(keras: Any, photo: RGB8, kind: str) -> None:
         inputs = keras.Input((None, None, 3))
         model = keras.Model(inputs, keras.layers.ReLU()(model.layers[0](inputs)))
         del inputs
-    told = weakref.ref(model)
+    model_reference = weakref.ref(model)
     conv = weakref.ref(next(la for la in model._flatten_layers() if la.name == "c"))
     extractor: FeatureExtractor | None = FeatureExtractor(model=model, size=None)
     assert extractor is not None
     activations = extractor(photo)
     del model
     gc.collect()
-    assert told() is None
+    assert model_reference() is None
     assert conv() is not None  # the extractor still computes with it
     extractor(photo)
     extractor = None
@@ -681,7 +681,7 @@ def test_a_deleted_model_is_freed(keras: Any, photo: RGB8, kind: str) -> None:
 # In the explorer and in files --------------------------------------------------------------------
 
 
-def test_an_explorer_of_ones_own_model(keras: Any, photo: RGB8, tmp_path: Any) -> None:
+def test_an_explorer_of_a_custom_model(keras: Any, photo: RGB8, tmp_path: Any) -> None:
     layers = keras.layers
     inputs = keras.Input((None, None, 3))
     stem = layers.Conv2D(4, 3, name="stem_conv")(inputs)
@@ -708,7 +708,7 @@ def test_an_explorer_of_ones_own_model(keras: Any, photo: RGB8, tmp_path: Any) -
     np.testing.assert_array_equal(loaded["excite"], explorer.activations["excite"])
 
 
-def test_maps_are_drawn_where_they_lie(keras: Any, photo: RGB8) -> None:
+def test_maps_are_drawn_at_their_place_in_the_image(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     model = keras.Sequential(
         [
@@ -732,7 +732,7 @@ def test_maps_are_drawn_where_they_lie(keras: Any, photo: RGB8) -> None:
         # Unit 0 is centred at pixel 3; 15 rows of 4 pixels and 35 columns of 2.
         "flat": (2, 72, 61, 1),
         "large": (2, 72, 61, 1),
-        # Over the whole image, as nothing else is known.
+        # Drawn over the whole image, since its receptive field is unknown.
         "one": (-0.5, 74.5, 63.5, -0.5),
     }
 
@@ -755,9 +755,9 @@ def test_groups() -> None:
         "stem",
     ]
     assert of("x_stage_0_block_1_gelu", "x_stage_0_block_1_conv_1") == ["x_stage_0_block_1"] * 2
-    # Keras's own names say nothing about groups.
+    # Keras's default names say nothing about groups.
     assert of("conv2d", "conv2d_1", "conv2d_2") == ["conv2d", "conv2d_1", "conv2d_2"]
-    # Inside a nested model its name goes before; alone where its layers share nothing.
+    # A nested model's name is the prefix, and the whole group where its layers share nothing.
     assert of("block1_a", "block1_b", "block2_a", "block2_b", path="vgg") == [
         "vgg/block1",
         "vgg/block1",
@@ -765,7 +765,7 @@ def test_groups() -> None:
         "vgg/block2",
     ]
     assert of("first", "second", path="base/stem") == ["base/stem"] * 2
-    # What has no name of its own belongs to what came before.
+    # Layers with default names belong to the group before them.
     mixed = [
         Named("", "stem_conv", "Conv2D", leads=True),
         Named("", "batch_normalization", "BatchNormalization", leads=False),
@@ -783,7 +783,7 @@ def test_groups() -> None:
 
 
 @pytest.mark.slow
-def test_a_class_that_compares_many_models_is_not_scolded(
+def test_comparing_many_models_gives_no_retracing_warning(
     keras: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     picture = np.zeros((32, 32, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Modes of one's own: what `register_mode` takes, and what it makes of it."""
+"""`register_mode`: accepted functions and results, channels and ranges, errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 @pytest.fixture
 def registry() -> Iterator[None]:
-    """Whatever a test registers is gone afterwards."""
+    """Remove the modes that a test registers."""
     before = dict(MODES)
     yield
     MODES.clear()
@@ -102,7 +102,7 @@ def test_a_mode_cannot_change_the_activations(activations: Activations) -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_mode_may_return_colours_or_say_more() -> None:
+def test_a_mode_may_return_colours_or_a_picture() -> None:
     made = make_activations(np.random.default_rng(0).random((4, 5, 3)).astype(np.float32))
     results: dict[str, Callable[[Floats], Any]] = {
         "float": lambda maps: maps,
@@ -146,14 +146,14 @@ def test_a_mode_says_what_its_values_are_and_over_which_range_they_are_shown() -
     np.testing.assert_array_equal(other.difference.values, [[0, 1]])
 
 
-# Two signs of unequal reach, positive alone, negative alone, and far from 0.
+# Both signs with unequal ends, only positive, only negative, far from 0, both signs symmetric.
 RANGES = [(-1.0, 3.0, 2.0), (0.0, 4.0, 1.0), (-4.0, -1.0, 0.5), (2.0, 5.0, 0.5), (-2.0, 2.0, 1.0)]
 
 
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize(("low", "high", "gamma"), RANGES)
 @pytest.mark.parametrize("scale", ["auto", "channel"])
-def test_a_range_of_a_modes_own_is_drawn_as_its_colorbar_says(
+def test_a_modes_own_range_is_drawn_as_its_colorbar_shows(
     low: float, high: float, gamma: float, scale: str
 ) -> None:
     @register_mode("own", takes="one")
@@ -171,14 +171,14 @@ def test_a_range_of_a_modes_own_is_drawn_as_its_colorbar_says(
         share = share**gamma
     np.testing.assert_allclose(picture.rgba[..., 0], 255 * share, atol=2)
     np.testing.assert_allclose(color_norm(picture)(values[..., 0]), share, atol=1e-5)
-    bent = f" · gamma {gamma:g}" if gamma != 1 else ""
-    extent = f"the mode's own range, {plain_range(low, high)}{bent}"
+    gamma_words = f" · gamma {gamma:g}" if gamma != 1 else ""
+    extent = f"the mode's own range, {plain_range(low, high)}{gamma_words}"
     assert source_line(made, picture).endswith(f"mode own · {extent}")
 
 
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize("scale", ["auto", "layer", Scale("channel", 50, 3.0)])
-def test_a_mode_that_uses_no_scale_is_bent_by_none(scale: Any) -> None:
+def test_a_mode_without_scale_ignores_percentile_and_gamma(scale: Any) -> None:
     register_mode("plain", takes="one", uses_scale=False)(lambda maps, _: maps[..., 0])
     values = np.linspace(0, 5, 64, dtype=np.float32).reshape(8, 8, 1)
     picture = render(make_activations(values), "conv", "plain", scale=scale, cmap="gray")
@@ -191,7 +191,7 @@ def test_a_mode_that_uses_no_scale_is_bent_by_none(scale: Any) -> None:
     "ends",
     [(0, np.inf), (-1e308, 1e308), (np.nan, np.nan), (5, 1), (0, 1, 0), (0, 1, -1), (0, 1, np.nan)],
 )
-def test_a_range_that_is_none_is_named(ends: tuple[float, ...]) -> None:
+def test_an_invalid_range_is_refused(ends: tuple[float, ...]) -> None:
     register_mode("own")(lambda maps, _: Picture(maps[..., 0], range=DisplayRange(*ends)))
     made = make_activations(np.ones((4, 5, 3), np.float32))
     with pytest.raises(ValueError, match=r"mode 'own' returned .* range .*: give finite numbers"):
@@ -200,7 +200,7 @@ def test_a_range_that_is_none_is_named(ends: tuple[float, ...]) -> None:
 
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize("shape", [(), (4,), (4, 5, 2), (4, 5, 5), (1, 4, 5, 3)])
-def test_a_mode_that_returns_no_picture_is_named(shape: tuple[int, ...]) -> None:
+def test_a_mode_that_returns_a_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
     register_mode("broken")(lambda *_: np.zeros(shape))
     made = make_activations(np.ones((4, 5, 3), np.float32))
     with pytest.raises(ValueError, match=r"mode 'broken' returned .*: return \(h, w\) values"):
@@ -229,7 +229,7 @@ def test_names_that_cannot_be_registered() -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_ones_own_mode_can_be_replaced() -> None:
+def test_a_registered_mode_can_be_replaced() -> None:
     made = make_activations(np.ones((4, 5, 3), np.float32))
     register_mode("mine")(lambda maps, _: maps[..., 0])
     register_mode("mine")(lambda maps, _: maps[..., 0] * 2)
@@ -239,7 +239,7 @@ def test_ones_own_mode_can_be_replaced() -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_phrase_with_braces_of_its_own_breaks_nothing() -> None:
+def test_other_braces_in_a_phrase_are_kept() -> None:
     register_mode("set", phrase="{x} of {count} {")(lambda maps, _: maps[..., 0])
     made = make_activations(np.ones((4, 5, 3), np.float32))
     assert render(made, "conv", "set").title == "conv · {x} of 3 {"

@@ -1,4 +1,4 @@
-"""The Python half of the explorer's helper on the page; its other half is tested in a browser."""
+"""The Python half of `PageHelper`; browser tests cover its JavaScript."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def page_of() -> Iterator[MakePage]:
 
 
 def sent_by(page: PageHelper, monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """Collect what a helper sends to the page."""
+    """Collect the messages that a helper sends to the page."""
     sent: Sent = []
     monkeypatch.setattr(page, "send", lambda content, buffers=None: sent.append((content, buffers)))
     return sent
 
 
 def hear(page: PageHelper, content: dict[str, Any]) -> None:
-    """Do what happens when the page sends a message."""
+    """Deliver a message from the page."""
     page._handle_custom_msg(content, [])
 
 
-def test_a_key_is_answered_when_its_work_is_done(
+def test_a_key_is_answered_after_its_callback(
     page_of: MakePage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[object] = []
@@ -56,7 +56,7 @@ def test_a_key_is_answered_when_its_work_is_done(
     assert sent == [({"kind": "answered"}, None)]
 
 
-def test_a_key_is_answered_also_when_its_work_fails(
+def test_a_key_is_answered_even_if_its_callback_fails(
     page_of: MakePage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = page_of({}.__getitem__)
@@ -66,7 +66,7 @@ def test_a_key_is_answered_also_when_its_work_fails(
     assert sent == [({"kind": "answered"}, None)]
 
 
-def test_who_copies_is_told_once_whether_it_went_well(
+def test_the_callback_of_copy_gets_the_first_answer_only(
     page_of: MakePage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = page_of()
@@ -74,10 +74,10 @@ def test_who_copies_is_told_once_whether_it_went_well(
     told: list[object] = []
     page.copy("first", lambda ok: told.append(("first", ok)))
     page.copy("second", lambda ok: told.append(("second", ok)))
-    page.copy("nobody asks")
-    assert [content["text"] for content, _ in sent] == ["first", "second", "nobody asks"]
+    page.copy("no callback")
+    assert [content["text"] for content, _ in sent] == ["first", "second", "no callback"]
     numbers = [content["number"] for content, _ in sent]
-    # The answers come in any order, and from each tab that shows the notebook.
+    # Answers arrive in any order, and from every tab that shows the notebook.
     for number, ok in ((1, False), (1, True), (2, True), (0, True)):
         hear(page, {"kind": "copied", "number": numbers[number], "ok": ok})
     assert told == [("second", False), ("first", True)]
@@ -97,7 +97,7 @@ def test_a_helper_is_invisible_and_sends_its_script_and_style(page_of: MakePage)
     assert (state["wanted"], state["description"]) == (["o", "ArrowLeft"], "what is shown")
     folder = Path(vgg_widget.__file__).parent / "explorer"
     script = state["_esm"]
-    # One module, of what is tested by itself.
+    # A single module, joined from files that have their own tests.
     assert [line[:14] for line in re.findall("^(?:im|ex)port .*", script, re.MULTILINE)] == [
         "export default"
     ]

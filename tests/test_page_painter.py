@@ -1,4 +1,4 @@
-"""What the kernel tells a page that paints by itself, and what it hears from it."""
+"""`PagePainter`: data and answers for a page that paints, and the page's reports."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vgg_widget.pictures.coordinates import Hit
 from vgg_widget.support.messages import plain_number
 
 Explore = Callable[..., LayerExplorer]
-Told = dict[str, Any]
+Message = dict[str, Any]
 
 
 class Page:
-    """Plays the page to an explorer: its canvas and its helper."""
+    """A stub of the page, with an explorer's canvas and helper."""
 
     def __init__(self, explorer: LayerExplorer) -> None:
         self.explorer = explorer
@@ -55,14 +55,14 @@ class Page:
         return scene
 
     def album(self, name: int | None = None) -> dict[str, Any]:
-        """Return what the scene says of an album; of the one on show by default."""
+        """Return the scene's entry for an album, by default the current one."""
         wanted = self.scene["album"] if name is None else name
         (found,) = (one for one in self.scene["albums"] if one["name"] == wanted)
         return dict(found)
 
-    def planes(self, name: int | None = None) -> dict[int, tuple[np.ndarray[Any, Any], Told]]:
-        """Ask for all planes of an album, piece by piece."""
-        found: dict[int, tuple[np.ndarray[Any, Any], Told]] = {}
+    def planes(self, name: int | None = None) -> dict[int, tuple[np.ndarray[Any, Any], Message]]:
+        """Request all planes of an album, piece by piece."""
+        found: dict[int, tuple[np.ndarray[Any, Any], Message]] = {}
         album, start = self.album(name), self.scene["channel"]
         while len(found) < album["count"]:
             self.says(kind="planes", album=album["name"], start=start, after=len(found))
@@ -76,8 +76,8 @@ class Page:
                 found[plane["channel"]] = one, plane | {"table": table}
         return found
 
-    def sheet(self, name: int) -> Told:
-        """Ask where the units of an album's layer are."""
+    def sheet(self, name: int) -> Message:
+        """Request the positions of the units of an album's layer."""
         count = self.album(name)["count"]
         self.says(kind="planes", album=name, start=0, after=count, sheet=True)
         told, _ = self.answers.pop()
@@ -85,24 +85,24 @@ class Page:
         return dict(told["sheet"])
 
     def painted(
-        self, indices: np.ndarray[Any, Any], sheet: Told, own: bytes = b""
+        self, indices: np.ndarray[Any, Any], sheet: Message, own: bytes = b""
     ) -> np.ndarray[Any, Any]:
-        """Return the colours that the page gives a map on the canvas."""
+        """Return the colours in which the page paints a map on the canvas."""
         table = np.frombuffer(own or self.scene["colours"], np.uint8).reshape(-1, 4)
         painted: np.ndarray[Any, Any] = table[indices[np.ix_(sheet["rows"], sheet["columns"])]]
         for row, column, source in sheet["odd"]:
             painted[row, column] = table[indices.ravel()[source]]
         return painted[..., :3].copy()
 
-    def drawn(self, sheet: Told) -> np.ndarray[Any, Any]:
-        """Return the colours that the kernel has drawn there."""
+    def drawn(self, sheet: Message) -> np.ndarray[Any, Any]:
+        """Return the colours that the kernel drew at the same position."""
         drawn: np.ndarray[Any, Any] = np.asarray(self.explorer.canvas.get_renderer().buffer_rgba())
         rows = slice(sheet["top"], sheet["top"] + len(sheet["rows"]))
         columns = slice(sheet["left"], sheet["left"] + len(sheet["columns"]))
         return drawn[rows, columns, :3].copy()
 
     def paints(self) -> None:
-        """Ask for the scene, and paint from now on."""
+        """Request the scene, and report that the page paints from now on."""
         self.says(kind="scene")
         assert self.scene["album"]
         self.says(kind="painting", scene=self.scene["number"])
@@ -115,7 +115,7 @@ def own_model(
     then: Callable[[Any, Any], Any],
     biases: tuple[float, ...] = (0, 1, 2),
 ) -> LayerExplorer:
-    """Explore noise with a model of a convolution named first, and what comes then, named last."""
+    """Explore noise with a model: a convolution "first", layers of `then`, and a ReLU "last"."""
     from keras import Input, Model, layers
 
     inputs = Input((*size, 3))
@@ -156,7 +156,7 @@ CHOICES: dict[str, tuple[str, Callable[[LayerExplorer], object]]] = {
     "a layer of the strip": ("network", lambda one: setattr(one, "layer", "block2_conv2")),
     "a layer of the list": ("layer", lambda one: setattr(one, "layer", "block4_pool")),
     "the strongest": ("mode", lambda one: setattr(one, "mode", "max")),
-    "who wins": ("more", lambda one: setattr(one, "mode", "argmax")),
+    "the winning channel": ("more", lambda one: setattr(one, "mode", "argmax")),
     "the mean": ("more", lambda one: setattr(one, "mode", "mean")),
     "a range": ("scale", lambda one: setattr(one, "scale", "layer")),
 }
@@ -178,7 +178,7 @@ def test_a_page_can_paint_what_a_choice_leads_to(
     chosen, before = dict(page.scene["chosen"][control]), page.scene
     known = {name: (page.planes(name), page.sheet(name)) for name in set(chosen.values())}
     change(explorer)
-    # The page knew which album that would be, and what the kernel draws is what it has painted.
+    # The page knew the next album in advance, and painted what the kernel draws.
     shown = explorer._page.shown["album"]
     assert shown in chosen.values()
     planes, sheet = known[shown]
@@ -199,7 +199,9 @@ def test_a_page_can_paint_what_a_choice_leads_to(
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("names", ["keras", "both", "torchvision"])
-def test_every_line_of_a_list_leads_where_the_kernel_goes(explore: Explore, names: str) -> None:
+def test_every_entry_of_the_layer_list_leads_to_the_kernels_album(
+    explore: Explore, names: str
+) -> None:
     explorer = explore(layer="block3_conv1", channel=200, layer_names=names, before_relu=True)
     page = Page(explorer)
     page.says(kind="scene")
@@ -214,7 +216,7 @@ def test_every_line_of_a_list_leads_where_the_kernel_goes(explore: Explore, name
         if words in leads:
             assert explorer._page.shown["album"] == leads[words]
         else:
-            # On the other side of a ReLU another colormap is the kernel's to draw.
+            # After a ReLU the colormap changes, so the kernel draws the picture.
             assert explorer.cmap != "RdBu_r"
 
 
@@ -230,27 +232,27 @@ def test_the_nearest_albums_come_first(explore: Explore) -> None:
     assert set(layers) == {one["layer"] for one in page.scene["albums"]}
 
 
-def test_choices_are_told_anew_where_they_lead_elsewhere(explore: Explore) -> None:
+def test_choices_are_sent_again_if_they_lead_to_other_albums(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=5)
     page = Page(explorer)
     page.paints()
     page.says(kind="marks", scene=page.scene["number"])
     before = page.scene["chosen"]["mode"]["Strongest"]
     explorer.channels = 0, 5
-    assert page.scene["album"] == 0, "the page would go on with the old choices"
+    assert page.scene["album"] == 0, "the page would keep the old choices"
     page.says(kind="scene")
     assert page.scene["chosen"]["mode"]["Strongest"] != before
     explorer.mode = "max"
     assert explorer._page.shown["album"] == page.scene["next"] != before
 
 
-def test_what_moves_on_the_figure_makes_another_figure(explore: Explore) -> None:
+def test_a_new_layout_is_another_figure(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=5)
     page = Page(explorer)
     explorer._page.room = 500
     page.says(kind="scene")
     first = page.scene["figure"]
-    # On a narrow page its list makes the figure higher, so that nothing is where it was.
+    # On a narrow page the list of channels makes the figure higher, and everything moves.
     explorer.mode = "argmax"
     assert page.scene["next"] == 0
     page.says(kind="scene")
@@ -263,7 +265,7 @@ def test_what_moves_on_the_figure_makes_another_figure(explore: Explore) -> None
     np.testing.assert_array_equal(painted, page.drawn(sheet))
 
 
-def test_a_zoom_of_one_s_own_is_seen_before_the_next_layer(explore: Explore) -> None:
+def test_a_zoom_from_code_is_noticed_before_the_next_layer(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=5)
     page = Page(explorer)
     page.says(kind="scene")
@@ -276,7 +278,7 @@ def test_a_zoom_of_one_s_own_is_seen_before_the_next_layer(explore: Explore) -> 
 
 
 def test_a_layer_that_is_not_in_view_is_not_asked_for_again(explore: Explore) -> None:
-    # Of 90 columns the pooled maps cover 64.
+    # The pooled maps cover 64 of the 90 columns.
     explorer = own_model(explore, (72, 90), lambda layers, maps: layers.MaxPooling2D(32)(maps))
     page = Page(explorer)
     explorer.figure.axes[1].set_xlim(82, 89)
@@ -302,7 +304,7 @@ def test_a_second_page_of_the_kernel_does_not_keep_the_first_from_painting(
     assert page.scene["turn"] == 5
 
 
-def test_where_a_page_cannot_paint_the_kernel_draws_for_all(explore: Explore) -> None:
+def test_if_a_page_cannot_paint_the_kernel_draws_for_all_pages(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=5)
     page = Page(explorer)
     page.paints()
@@ -312,20 +314,20 @@ def test_where_a_page_cannot_paint_the_kernel_draws_for_all(explore: Explore) ->
     assert not page.scene["paintable"]
     page.says(kind="scene")
     assert page.scene["album"] == 0
-    # With another width it may.
+    # At another width the page may paint.
     explorer._page.room = 600
     assert page.scene["paintable"]
     page.paints()
 
 
-def test_grids_and_the_like_are_not_asked_for(explore: Explore) -> None:
+def test_the_page_does_not_request_grids(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", mode="grid")
     assert not explorer._page.scene["paintable"]
     explorer.mode = "max"
     assert explorer._page.scene["paintable"]
 
 
-def test_a_sheet_is_of_the_figure_that_it_was_asked_for(explore: Explore) -> None:
+def test_a_sheet_belongs_to_the_current_figure(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=5)
     page = Page(explorer)
     page.says(kind="scene")
@@ -333,7 +335,7 @@ def test_a_sheet_is_of_the_figure_that_it_was_asked_for(explore: Explore) -> Non
     before = page.sheet(other)
     explorer.figure.axes[1].set_xlim(10, 30)
     explorer.canvas.draw()
-    # Until the page knows of the zoom it gets none, and after it another one.
+    # The page gets no sheet until it has the scene of the zoomed figure, and then another one.
     page.says(kind="planes", album=other, start=0, after=0, sheet=True)
     assert page.answers.pop()[0]["sheet"] is None
     page.says(kind="scene")
@@ -358,13 +360,13 @@ def test_while_the_page_paints_no_frame_is_sent_before_the_steps_rest(explore: E
     for channel in range(4, 12):
         control(explorer, "channel").value = channel
     assert page.frames == []
-    # The page is told once that there is something to ask for.
+    # The page is told once that a frame is held back.
     assert [told for told, _ in page.answers] == [{"kind": "kept"}]
     assert explorer.rendering is not None
     assert explorer.rendering.channels == (11,)
     page.says(kind="rested")
     assert len(page.frames) == 1
-    # The frame is the figure as it would be drawn at once.
+    # The frame equals a redraw of the whole figure.
     drawn = np.asarray(explorer.canvas.get_renderer().buffer_rgba()).copy()
     explorer.canvas.draw()
     again = np.asarray(explorer.canvas.get_renderer().buffer_rgba())
@@ -374,7 +376,7 @@ def test_while_the_page_paints_no_frame_is_sent_before_the_steps_rest(explore: E
     assert page.frames == [], "nothing has changed since"
 
 
-def test_what_was_kept_back_comes_with_the_next_frame(
+def test_held_back_changes_come_with_the_next_frame(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
@@ -386,8 +388,9 @@ def test_what_was_kept_back_comes_with_the_next_frame(
     explorer.canvas.send = lambda _, buffers=None: sent.extend(buffers or [])
     explorer.location = 3, 4
     page.draws({"type": "draw"})
-    assert sent == [], "the page marks it itself"
-    # So long after the last whole frame a part would do, but for the location's frame on the input.
+    assert sent == [], "the page draws the mark itself"
+    # This long after a complete frame, a part of the figure would be sent, had the location's box
+    # on the input not been held back.
     later = time.monotonic() + 60
     monkeypatch.setattr("vgg_widget.figure.canvas.time.monotonic", lambda: later)
     explorer.mode = "rainbow"
@@ -439,8 +442,8 @@ def test_whatever_else_changes_ends_the_scene_before_its_frame(
     assert page.scene["album"] == 0
     assert page.scene["number"] > number
     assert order[0] == "scene"
-    assert page.frames, "the page shows what was there before"
-    # What a page says of the scene before is too late.
+    assert page.frames, "the page still shows the previous picture"
+    # A report about the previous scene is ignored.
     page.says(kind="painting", scene=number)
     assert not explorer.canvas.held
 
@@ -463,7 +466,7 @@ def test_a_channel_alone_leaves_the_scene_as_it_is(explore: Explore) -> None:
     }
 
 
-def test_where_the_page_marks_places_the_kernel_s_frames_have_no_marks(explore: Explore) -> None:
+def test_frames_have_no_marks_while_the_page_draws_them(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
     page = Page(explorer)
 
@@ -480,8 +483,8 @@ def test_where_the_page_marks_places_the_kernel_s_frames_have_no_marks(explore: 
     page.says(kind="marks", scene=page.scene["number"])
     page.draws({"type": "draw"})
     np.testing.assert_array_equal(shown(), bare)
-    assert explorer.to_bytes(".png") == file, "a file has the location all the same"
-    # Where the page can paint no more, the kernel marks it again.
+    assert explorer.to_bytes(".png") == file, "the saved file lacks the location"
+    # Once the page cannot paint, the kernel draws the mark again.
     explorer.mode = "rgb"
     explorer.mode = "channel"
     np.testing.assert_array_equal(shown(), marked)
@@ -500,9 +503,7 @@ def test_what_the_page_cannot_know_is_the_kernels(
     assert page.scene["album"] == 0
 
 
-def test_a_colormap_of_more_colours_than_a_byte_can_number_is_the_kernels(
-    explore: Explore,
-) -> None:
+def test_a_colormap_of_more_than_256_colours_is_drawn_by_the_kernel(explore: Explore) -> None:
     many = mpl.colormaps["magma"].resampled(1024)
     many.name = "many"
     mpl.colormaps.register(many)
@@ -514,7 +515,7 @@ def test_a_colormap_of_more_colours_than_a_byte_can_number_is_the_kernels(
         mpl.colormaps.unregister("many")
 
 
-def test_a_line_of_ones_own_over_the_picture_is_not_painted_over(explore: Explore) -> None:
+def test_a_users_line_over_the_picture_is_not_painted_over(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
     page = Page(explorer)
     explorer.figure.axes[1].plot([10, 40], [10, 30], color="red")
@@ -545,13 +546,13 @@ def test_the_album_of_a_layer_is_the_same_when_it_comes_back(explore: Explore) -
     page.says(kind="scene")
     assert page.scene["album"] not in (0, first)
     explorer.layer = "block3_conv1"
-    # Another colormap is another table.
+    # Another colormap changes only the table of colours.
     explorer.cmap = "gray"
     page.says(kind="scene")
     assert page.scene["album"] == first
 
 
-def test_a_page_that_is_loaded_anew_gets_frames_and_asks_again(explore: Explore) -> None:
+def test_a_reloaded_page_gets_frames_again(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
     page = Page(explorer)
     page.paints()
@@ -598,7 +599,7 @@ def test_a_closed_explorer_says_nothing(explore: Explore) -> None:
     assert page.answers == []
 
 
-def test_how_much_a_page_may_keep_is_said_to_it(explore: Explore) -> None:
+def test_the_page_budget_is_sent_to_the_page(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", page_budget=3.5)
     page = Page(explorer)
     assert explorer._page.budget == 3.5
@@ -612,7 +613,7 @@ def test_how_much_a_page_may_keep_is_said_to_it(explore: Explore) -> None:
     assert explorer.page_budget == 0
 
 
-def test_a_page_is_told_to_forget_what_belongs_to_another_picture(explore: Explore) -> None:
+def test_a_page_is_told_to_forget_albums_of_another_image(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
     page = Page(explorer)
     page.says(kind="scene")
@@ -639,7 +640,7 @@ def test_a_figure_of_another_width_has_titles_and_numbers_of_its_own(explore: Ex
     assert narrow[1]["title"] == explorer.figure.axes[1].get_title()
 
 
-def test_a_colormap_that_is_not_opaque_is_the_kernels(explore: Explore) -> None:
+def test_a_colormap_that_is_not_opaque_is_drawn_by_the_kernel(explore: Explore) -> None:
     glass = ListedColormap([(1, 0, 0, 0.5), (0, 1, 0, 1)], name="glass")
     mpl.colormaps.register(glass)
     try:
@@ -664,7 +665,7 @@ def test_the_kernel_says_what_is_under_the_mouse_whenever_it_is_asked(explore: E
         assert told["text"].startswith(f"row 2, column 5: {plain_number(value, 4)}")
 
 
-def test_values_that_are_no_numbers_are_told(explore: Explore) -> None:
+def test_finite_values_are_reported_as_finite(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
     page = Page(explorer)
     page.says(kind="scene")
@@ -679,7 +680,7 @@ def test_a_network_of_many_layers_is_stepped_through_all_the_same(explore: Explo
 
     explorer = own_model(explore, (16, 16), many)
     strip = explorer._controls.network.widget
-    # There is no room for buttons, but the page says through it which layer comes next.
+    # The strip has no room for buttons, but the page still chooses layers through it.
     strip.set_state({"value": "relu7"})
     assert explorer.layer == "relu7"
     explorer.layer = "relu3"
@@ -687,7 +688,7 @@ def test_a_network_of_many_layers_is_stepped_through_all_the_same(explore: Explo
     assert explorer.layer == "relu7"
 
 
-def test_values_that_are_not_finite_are_told(explore: Explore) -> None:
+def test_channels_with_nonfinite_values_are_reported(explore: Explore) -> None:
     with pytest.warns(UserWarning, match="NaN or infinite"):
         explorer = own_model(explore, (24, 24), lambda _, maps: maps, biases=(0, np.nan, 1))
     page = Page(explorer)

@@ -1,4 +1,4 @@
-"""Repainting a side: the canvas holds the pixels that drawing the whole figure would give."""
+"""Partial repainting of a figure: the canvas equals a redraw of the whole figure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VIEWS = {
 
 @pytest.fixture
 def made() -> Activations:
-    """Two layers on an image of 40×32 pixels, as high as any list beside it; channel 4 is dead."""
+    """Return two layers of a 40×32 image, as high as any list beside it; channel 4 is dead."""
     random = np.random.default_rng(3)
     maps = random.normal(size=(10, 8, 6)).astype(np.float32)
     maps[..., 4] = 0
@@ -71,7 +71,7 @@ def test_steps_give_the_pixels_of_a_whole_drawing(
         ("conv", "max", 0, "viridis", "layer"),
     ]
     for last in range(1, len(steps) + 1):
-        # Twice, so that what is kept from the first time is used as well.
+        # The second time uses what the first one cached.
         with no_whole_drawing(shown):
             for layer, mode, channel, cmap, scale in steps[:last] * 2:
                 picture = render(made, layer, mode, channel=channel, cmap=cmap, scale=scale)
@@ -87,10 +87,10 @@ def test_a_grid_is_repainted_too(made: Activations, shown: FeatureFigure) -> Non
     assert_as_drawn_whole(shown)
 
 
-def test_nothing_of_the_figure_is_lost_where_a_grid_gets_a_colorbar(
+def test_a_grid_is_drawn_completely_when_its_colorbar_appears(
     made: Activations, shown: FeatureFigure
 ) -> None:
-    # By itself each tile has a range of its own; then the bar takes room from all of them.
+    # With "auto" each tile has its own range, and no colorbar takes space from the tiles.
     for scale in ("auto", "layer", "auto"):
         shown.show(render(made, "conv", "grid", scale=scale), made.image, 4)
         assert_as_drawn_whole(shown)
@@ -106,7 +106,7 @@ def test_another_resolution_is_painted_at_that_resolution(
     for channel in (2, 3):
         shown.show(render(made, "conv", channel=channel), made.image, 4)
         drawn = pixels_of(shown.figure, redraw=False)
-        # Six inches at 150 dots each, and as high as the picture asks.
+        # Six inches at 150 dots per inch; the height depends on the picture.
         assert drawn.shape[1] == 900
         assert drawn.shape[0] == pytest.approx(150 * shown.figure.get_size_inches()[1], abs=1)
     assert_as_drawn_whole(shown)
@@ -144,7 +144,7 @@ def test_a_title_longer_than_the_side_leaves_nothing_behind(
     made: Activations, shown: FeatureFigure
 ) -> None:
     shown.show(render(made, "conv"), made.image, 4)
-    # As a mode's author may word it, and as a person may write it there.
+    # A mode sets the text of the title; a user calls `set_title`.
     for write in (shown.map_axes.title.set_text, shown.map_axes.set_title):
         write("a very long title " * 20)
         shown.figure.canvas.draw()
@@ -160,15 +160,15 @@ def test_a_transparent_figure_keeps_no_ghosts(made: Activations, shown: FeatureF
         assert_as_drawn_whole(shown)
 
 
-def test_dollars_in_a_name_are_dollars(made: Activations, shown: FeatureFigure) -> None:
+def test_dollar_signs_in_names_are_literal(made: Activations, shown: FeatureFigure) -> None:
     picture = render(made, "conv")
     shown.show(replace(picture, title="$x^$ and $_$"), made.image, 4, "a$_$b.pth")
     assert_as_drawn_whole(shown)
 
 
-def test_a_large_grid_looks_as_the_mean_of_its_pixels(shown: FeatureFigure) -> None:
+def test_a_large_grid_shows_the_mean_of_its_pixels(shown: FeatureFigure) -> None:
     random = np.random.default_rng(8)
-    # Smooth, as feature maps are, so that any sound filter gives about the same.
+    # Smooth like feature maps, so that all sound filters give about the same result.
     coarse = random.random((9, 9, 16)).astype(np.float32)
     maps = np.repeat(np.repeat(coarse, 20, axis=0), 20, axis=1)
     made = make_activations(maps)
@@ -186,7 +186,7 @@ def test_a_large_grid_looks_as_the_mean_of_its_pixels(shown: FeatureFigure) -> N
     size = (drawn.shape[1], drawn.shape[0])
     expected = np.asarray(opaque.convert("RGB").resize(size, Image.Resampling.BOX), float)
     assert np.abs(drawn - expected)[3:-3, 3:-3].mean() < 6
-    # Zoomed in on one tile's corner, its own pixels are there, each with its colour.
+    # Zoomed in on a corner of a tile, each of its pixels has its own colour.
     shown.view = ((-0.5, 59.5), (59.5, -0.5))
     shown.figure.canvas.draw()
     zoomed = pixels_of(shown.figure, redraw=False)
@@ -196,7 +196,7 @@ def test_a_large_grid_looks_as_the_mean_of_its_pixels(shown: FeatureFigure) -> N
 
 
 def test_pixels_that_matplotlib_rounds_otherwise_are_copied_too(shown: FeatureFigure) -> None:
-    # At this size it takes another row for five pixels of the last column.
+    # At this size matplotlib takes another row for five pixels of the last column.
     maps = np.random.default_rng(4).random((262, 224, 3), np.float32)
     made = make_activations(maps, stride=1)
     shown.show(render(made, "conv", channel=0), made.image, 1)
@@ -207,5 +207,5 @@ def test_pixels_that_matplotlib_rounds_otherwise_are_copied_too(shown: FeatureFi
     enlargement = shown.enlargement((262, 224), Placement())
     assert enlargement is not None
     assert len(enlargement.odd) < 20
-    # Before 3.11 it takes the same row for all of them.
+    # Before 3.11 it takes the same row for all pixels.
     assert len(enlargement.odd) > 0 or mpl.__version_info__ < (3, 11)

@@ -1,4 +1,4 @@
-"""The board of panels, and three of them: by pressing their widgets and by setting traits."""
+"""The panel switcher, and the panels Location, Display and Open & save: widgets and traits."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ TITLES = [
 ]
 
 
-# The board ---------------------------------------------------------------------------------------
+# The switcher ------------------------------------------------------------------------------------
 
 
 def open_panels(explorer: LayerExplorer) -> list[str]:
-    """Titles of the buttons that are pressed."""
+    """Return the titles of the pressed buttons."""
     return [
         one.description
         for one in below(explorer)
@@ -67,7 +67,7 @@ def open_panels(explorer: LayerExplorer) -> list[str]:
 
 
 def panel_buttons(explorer: LayerExplorer) -> list[str]:
-    """Say which buttons of panels a person can see."""
+    """Return the titles of the visible panel buttons."""
     return [
         one.description
         for one in below(explorer)
@@ -91,7 +91,7 @@ def test_no_panel_is_made_before_it_is_opened(explore: Explore) -> None:
     assert len(made_panels(explorer)) == 1
     made = set(_instances) - before
     assert len(made) > 10
-    # Opened again it is the same one.
+    # Reopening shows the same widgets.
     explorer.panel = ""
     explorer.panel = "Location"
     assert set(_instances) - before == made
@@ -129,7 +129,7 @@ def test_an_unknown_panel_is_refused_and_the_nearest_named(explore: Explore) -> 
 
 def test_a_panel_that_a_person_opened_is_opened_again(explore: Explore) -> None:
     explorer = explore()
-    # From code it is this explorer's alone.
+    # A panel opened from code is not remembered.
     explorer.panel = "Location"
     assert explore().panel == ""
     control(explorer, "Display").value = True
@@ -162,7 +162,7 @@ def test_folding_stops_play(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trait", "description", "value", "least"),
+    ("trait", "description", "value", "after"),
     [
         ("scale", "range", "network", "layer"),
         ("percentile", "percentile", 80.0, 95.0),
@@ -173,7 +173,7 @@ def test_folding_stops_play(explore: Explore) -> None:
     ],
 )
 def test_display_controls_and_traits_follow_each_other(
-    explore: Explore, trait: str, description: str, value: Any, least: Any
+    explore: Explore, trait: str, description: str, value: Any, after: Any
 ) -> None:
     start = {"gamma": 1.2} if trait == "gamma" else {"scale": "layer"}
     explorer = explore(layer="block3_conv1", panel="Display", **start)
@@ -181,13 +181,13 @@ def test_display_controls_and_traits_follow_each_other(
     before = on_canvas(explorer)
     setattr(explorer, trait, value)
     assert shown.value == value
-    shown.value = least
-    assert getattr(explorer, trait) == least
+    shown.value = after
+    assert getattr(explorer, trait) == after
     if trait != "percentile":
         explorer.canvas.draw()
         np.testing.assert_array_equal(on_canvas(explorer), before)
     assert problem(explorer) == ""
-    # Told while it is folded, it says so when it is open again.
+    # A change made while the panel is folded appears when it reopens.
     explorer.panel = ""
     setattr(explorer, trait, value)
     explorer.panel = "Display"
@@ -207,7 +207,7 @@ def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None
 
 
 @pytest.mark.parametrize(("scale", "own"), [("auto", (99.5, 0.6)), ("layer", (99.9, 1.0))])
-def test_what_a_scale_has_by_itself_is_no_choice(
+def test_a_scales_defaults_do_not_count_as_choices(
     explore: Explore, scale: str, own: tuple[float, float]
 ) -> None:
     explorer: Any = explore(panel="Display", scale=scale)
@@ -217,11 +217,11 @@ def test_what_a_scale_has_by_itself_is_no_choice(
     assert explorer.rendering.gamma == own[1]
     explorer.gamma, explorer.percentile = 2.0, 50.0
     assert tuple(one.value for one in controls) == pytest.approx((50.0, 2.0))
-    # Back at the scale's own by hand, nothing is chosen any more.
+    # Setting the controls back to the scale's defaults clears the choices.
     controls[0].value, controls[1].value = own
     assert (explorer.percentile, explorer.gamma) == (None, None)
     assert explorer.rendering.gamma == own[1]
-    # Another scale is chosen with what it has by itself; from code all else stays.
+    # A scale chosen in the dropdown brings its defaults; set from code, it keeps the choices.
     explorer.gamma, explorer.percentile = 2.0, 50.0
     control(explorer, "range").value = "channel"
     assert (explorer.percentile, explorer.gamma) == (None, None)
@@ -256,7 +256,7 @@ def test_what_a_scale_has_by_itself_is_no_choice(
         ("scale", "layers", "did you mean 'layer'"),
     ],
 )
-def test_a_bad_value_is_refused_in_a_sentence_and_all_stays(
+def test_a_bad_value_is_refused_and_nothing_changes(
     explore: Explore, trait: str, bad: Any, said: str
 ) -> None:
     explorer = explore(panel="Display")
@@ -332,7 +332,7 @@ def test_the_same_scene_again_sends_nothing(
     assert sent != []
 
 
-def test_a_folded_panel_is_told_nothing(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folded_panel_gets_no_messages(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     explorer = explore(layer="block3_conv1", location=(3, 4), panel="Location")
     explorer.panel = ""
     sent = count_messages(monkeypatch)
@@ -417,7 +417,7 @@ def build(
 
 
 def lines(panel: LocationPanel) -> list[tuple[str, str]]:
-    """Words of the buttons that are to be seen, and what stands beside each."""
+    """Return the label of each visible button, and the text beside it."""
     return [
         (line.button.description, line.bar.value.rpartition("</span> ")[2])
         for line in panel._lines
@@ -455,7 +455,7 @@ def test_the_strongest_channels_are_listed_and_open(build: Any, host: StandIn) -
 
 def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     panel, show = build(LocationPanel)
-    # Nobody who has no mouse could choose a location otherwise.
+    # Without a mouse, these fields are the only way to choose a location.
     assert not panel.row.disabled
     assert not panel.column.disabled
     panel.row.value = 2
@@ -470,7 +470,7 @@ def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     show(location=(2, 2))
     panel.clear.click()
     assert host.asked[-1] == {"location": None}
-    # A button that is disabled under the focus takes the keyboard with it.
+    # Disabling a focused button would lose the keyboard focus.
     assert not panel.clear.disabled
     count = len(host.asked)
     show(location=(0, 3))
@@ -480,7 +480,7 @@ def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     assert len(host.asked) == count
 
 
-def test_a_layers_name_is_no_markup_in_the_list(build: Any) -> None:
+def test_a_layers_name_is_escaped_in_the_list(build: Any) -> None:
     panel, _ = build(LocationPanel, layer="<b>wide", location=(0, 0))
     assert "&lt;b&gt;wide" in panel.words.value
     assert "<b>" not in panel.words.value
@@ -495,7 +495,7 @@ def test_the_strongest_are_those_with_the_largest_values() -> None:
     assert [one.channel for one in found] == np.argsort(-maps[0, 0])[:7].tolist()
     most = np.abs(maps[0, 0]).max()
     assert [one.share for one in found] == pytest.approx(np.sort(maps[0, 0])[::-1][:7] / most)
-    # NaN is no activation; one below 0 is, and stands last.
+    # NaN is left out; a value below 0 counts, and comes last.
     assert [(one.channel, one.value, one.share) for one in strongest_at(made, "conv", 0, 1)] == [
         (2, 1.0, 0.5),
         (1, -2.0, -1.0),
@@ -504,7 +504,7 @@ def test_the_strongest_are_those_with_the_largest_values() -> None:
         strongest_at(made, "conv", 1, 0)
 
 
-def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: Any) -> None:
+def test_the_display_panel_shows_the_scales_defaults_unless_others_are_chosen(build: Any) -> None:
     panel, show = build(DisplayPanel)
     assert panel.percentile.value == 99.5
     assert panel.gamma.value == pytest.approx(0.6)
@@ -520,18 +520,16 @@ def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: 
     assert [one.disabled for one in (panel.percentile, panel.gamma)] == [False] * 2
 
 
-def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
-    build: Any, host: StandIn
-) -> None:
+def test_the_display_panel_reports_choices_but_not_updates(build: Any, host: StandIn) -> None:
     panel, show = build(DisplayPanel)
     show(scale="channel", percentile=3.0, gamma=0.02, overlay=1.0, before_relu=True)
     assert host.asked == []
-    assert panel.gamma.value == 0.1  # as low as the slider goes
+    assert panel.gamma.value == 0.1  # the slider's minimum
     panel.overlay.value = 0.5
     panel.percentile.value = 12.5
-    panel.percentile.value = 100  # what this scale has by itself
+    panel.percentile.value = 100  # the scale's default
     panel.gamma.value = 0.5
-    panel.gamma.value = 1  # the same
+    panel.gamma.value = 1  # the scale's default
     panel.theme.value = "dark"
     panel.before_relu.value = False
     assert host.asked == [
@@ -565,7 +563,7 @@ def test_files_panel_hands_over_each_kind(build: Any, host: StandIn) -> None:
     panel.code.click()
     assert (panel.text.value, panel.text.layout.display) == ("", "none")
     panel.code.click()
-    show(channel=1)  # the code was of another picture
+    show(channel=1)  # the code belonged to the previous picture
     assert (panel.text.value, panel.text.layout.display) == ("", "none")
     assert host.errors == []
 
@@ -586,7 +584,7 @@ def test_the_code_can_be_reached_by_keyboard(build: Any) -> None:
     assert panel.text.description == "code"
 
 
-def test_whether_the_code_was_copied_is_said(build: Any, host: StandIn) -> None:
+def test_the_files_panel_says_whether_the_code_was_copied(build: Any, host: StandIn) -> None:
     panel, _ = build(FilesPanel)
     panel.copy.click()
     assert "The code is copied." in panel.words.value
@@ -597,7 +595,7 @@ def test_whether_the_code_was_copied_is_said(build: Any, host: StandIn) -> None:
     assert (panel.text.value, panel.text.layout.display) == ("print('the code')", None)
 
 
-def test_a_copy_that_the_browser_refuses_is_told(
+def test_a_copy_that_the_browser_refuses_is_reported(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore()
@@ -611,7 +609,7 @@ def test_a_copy_that_the_browser_refuses_is_told(
         assert bool(problem(explorer)) == (not ok)
 
 
-def test_what_was_saved_of_another_picture_is_said_no_more(
+def test_the_message_about_a_saved_file_disappears_with_another_image(
     build: Any, made: Activations, extractor: FeatureExtractor
 ) -> None:
     panel, see = build(FilesPanel)
@@ -623,7 +621,7 @@ def test_what_was_saved_of_another_picture_is_said_no_more(
     assert panel.words.value == ""
 
 
-def test_a_path_is_opened_and_a_wrong_one_told(
+def test_a_path_is_opened_and_a_wrong_path_is_reported(
     explore: Explore, photo: Any, tmp_path: Path
 ) -> None:
     from PIL import Image
@@ -652,7 +650,7 @@ def test_arrays_are_saved_beside_the_notebook(
     button.click()
     (path,) = tmp_path.iterdir()
     assert float(found[1]) == pytest.approx(path.stat().st_size / 1e6, rel=0.06)
-    # The next one has another name.
+    # The next file has another name.
     assert "saved as activations-2.npz, about" in words(explorer)
     assert path.name == "activations.npz"
     assert str(path) in words(explorer)
@@ -674,12 +672,12 @@ def test_arrays_have_their_pictures_name_and_replace_nothing(
     control(explorer, "picture").value = "pictures/cat.v2.png"
     assert "saved as cat.v2-activations.npz, about" in words(explorer)
     names = ["cat.v2-activations.npz", "cat.v2-activations-2.npz", "cat.v2-activations-3.npz"]
-    (tmp_path / names[0]).write_text("somebody's own")
+    (tmp_path / names[0]).write_text("an existing file")
     for name in names[1:]:
         control(explorer, "save arrays (.npz)").click()
         assert name in words(explorer)
     assert sorted(path.name for path in tmp_path.glob("*.npz")) == sorted(names)
-    assert (tmp_path / names[0]).read_text() == "somebody's own"
+    assert (tmp_path / names[0]).read_text() == "an existing file"
 
 
 def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -696,7 +694,7 @@ def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPa
     assert given[-1][0]["text"] == explorer.to_code()
 
 
-def test_an_order_that_fails_is_told_and_the_controls_come_back(explore: Explore) -> None:
+def test_a_failed_change_is_reported_and_the_controls_are_kept(explore: Explore) -> None:
     explorer = explore(panel="Location", layer="block3_conv1", location=(3, 3))
     panel: LocationPanel = made_panel(explorer, "Location")
     explorer.reporting_errors(lambda: explorer.choose(location=(99, 0)))()

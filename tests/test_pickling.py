@@ -1,4 +1,4 @@
-"""`pickle` and `copy` of what the package hands out: it works, or is refused in a sentence."""
+"""`pickle` and `copy` of the package's objects: equal copies, or an error with advice."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def again(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
     return WAYS[request.param]
 
 
-# For what takes seconds to be made again.
+# For objects that take seconds to recreate.
 few_ways = pytest.mark.parametrize("again", ["pickle 0", "pickle 5", "deepcopy"], indirect=True)
 
 
 def assert_alike(found: Any, expected: Any) -> None:
-    """Compare field by field, since most of these objects are only equal to themselves."""
+    """Compare field by field, since most of these objects compare by identity."""
     assert type(found) is type(expected)
     if isinstance(expected, np.ndarray):
         assert found.dtype == expected.dtype
@@ -114,7 +114,7 @@ def test_activations_are_given_back(activations: Activations, again: Any) -> Non
     assert_same_activations(again(found), activations)
 
 
-def test_what_was_asked_before_does_not_travel(again: Any) -> None:
+def test_cached_results_are_not_pickled(again: Any) -> None:
     maps = np.random.default_rng(0).normal(size=(40, 50, 30)).astype(np.float32)
     made = make_activations(maps, before_relu=True, others={"other": -maps[:4]})
     asked = make_activations(maps, before_relu=True, others={"other": -maps[:4]})
@@ -127,7 +127,7 @@ def test_what_was_asked_before_does_not_travel(again: Any) -> None:
         found.statistics("conv").mean, np.maximum(maps, 0).mean(axis=(0, 1)), rtol=1e-5
     )
     assert len(pickle.dumps(asked)) == len(pickle.dumps(made)) < 1.1 * 1.1 * maps.nbytes
-    # Of two copies each has its own maps, and its own memory of them.
+    # The copy shares no computed maps with the original.
     assert found["conv"] is not asked["conv"]
 
 
@@ -169,7 +169,7 @@ def test_results_are_given_back(
 
 @pytest.mark.sampled
 @few_ways
-def test_a_predictor_is_given_back(
+def test_a_predictor_round_trips(
     extractor: FeatureExtractor, activations: Activations, again: Any
 ) -> None:
     generator = np.random.default_rng(0)
@@ -205,7 +205,7 @@ def test_an_extractor_goes_by_the_name_of_its_weights(
     extractor = FeatureExtractor(
         str(learned_file) if weights == "file" else weights, size=(40, 50), preprocess=halved
     )
-    # No network travels, which is 80 MB.
+    # The network of 80 MB is not pickled.
     assert len(pickle.dumps(extractor)) < 5000
     found = again(extractor)
     assert found.weights == extractor.weights
@@ -217,7 +217,7 @@ def test_an_extractor_goes_by_the_name_of_its_weights(
 
 
 class Scaled:
-    """A preprocessing with a setting, as an object that is called."""
+    """Preprocessing as a callable object."""
 
     def __call__(self, images: Floats) -> Floats:
         return images / np.float32(3)
@@ -240,14 +240,14 @@ def preprocessing_without_a_name() -> dict[str, Callable[[Floats], Floats]]:
         "in a function": inner,
         "partial": functools.partial(inner),
         "of a class in a function": Inner(),
-        "method of one": Inner().applied,
+        "method of a class in a function": Inner().applied,
     }
 
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("case", preprocessing_without_a_name())
 @pytest.mark.parametrize("weights", ["random", "kmeans"])
-def test_preprocessing_that_has_no_name_says_what_to_do(
+def test_preprocessing_without_a_name_is_refused_with_advice(
     photo: RGB8, weights: str, case: str
 ) -> None:
     own = preprocessing_without_a_name()[case]
@@ -262,13 +262,13 @@ def test_preprocessing_that_has_no_name_says_what_to_do(
 @pytest.mark.parametrize(
     "own", [halved, functools.partial(halved), Scaled(), Scaled().applied, np.sqrt, np.asarray]
 )
-def test_preprocessing_that_is_found_by_its_name(photo: RGB8, own: Any) -> None:
+def test_preprocessing_is_found_by_its_name(photo: RGB8, own: Any) -> None:
     extractor = FeatureExtractor("random", preprocess=own, size=32)
     found = pickle.loads(pickle.dumps(extractor))  # noqa: S301 - made here
     assert_same_activations(found(photo), extractor(photo))
 
 
-def test_a_file_that_is_gone_or_changed_is_told_of(learned_file: Path) -> None:
+def test_a_missing_or_changed_weights_file_is_reported(learned_file: Path) -> None:
     extractor = FeatureExtractor(learned_file)
     sent = pickle.dumps(extractor)
     learned = LearnedWeights.load(learned_file)
@@ -285,7 +285,7 @@ def test_a_file_that_is_gone_or_changed_is_told_of(learned_file: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_networks")
-def test_weights_set_anew_are_not_taken_for_those_of_the_name() -> None:
+def test_modified_weights_are_not_recreated_from_their_name() -> None:
     extractor = FeatureExtractor("random")
     layer = extractor.model.get_layer("block3_conv2")
     kernel, bias = layer.get_weights()
@@ -314,7 +314,7 @@ def test_an_extractor_without_a_name_says_what_to_do(exact: FeatureExtractor, ph
         for act in (pickle.dumps, copy.deepcopy):
             with pytest.raises(TypeError, match=f"cannot be pickled or deep-copied, .*{advice}"):
                 act(extractor)
-        # One that shares the network is had, as by `at_size`.
+        # A shallow copy shares the network, like `at_size`.
         assert_same_activations(copy.copy(extractor)(photo), extractor(photo))
 
 

@@ -1,8 +1,8 @@
-"""Each mode as a picture, against one that was looked at and accepted.
+"""Pictures of each mode, compared with baseline images that were inspected and accepted.
 
-``pytest -o mpl-baseline-path= --mpl-generate-path=tests/pictures tests/test_pictures.py`` draws
-them anew: look at each before it is kept. A difference of 2 of 255 levels (root mean square over
-all pixels) is allowed for another version of the drawing library; one wrong tile is far above that.
+``pytest -o mpl-baseline-path= --mpl-generate-path=tests/pictures tests/test_pictures.py`` redraws
+the baselines: inspect each before you commit it. Other versions of the drawing library may differ
+by 2 of 255 levels (root mean square over all pixels); one wrong tile differs far more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ as_accepted = pytest.mark.mpl_image_compare(
 
 @pytest.fixture(scope="module")
 def blobs() -> Activations:
-    """Eight channels of 12×16 before ReLU: blobs that move right and grow weaker; one is dead."""
+    """Return eight channels before ReLU: blobs that move right and grow weaker; one is dead."""
     rows, columns = np.mgrid[:12, :16]
     maps = np.empty((12, 16, 8), np.float32)
     for k in range(8):
@@ -39,17 +39,17 @@ def drawn(activations: Activations, *names: str, **options: Any) -> Figure:
     figure = Figure(figsize=(3, 2))
     ax = figure.add_axes((0.02, 0.02, 0.96, 0.96))
     plot(activations, *names, ax=ax, **options)
-    # Releases of matplotlib round otherwise where a picture's pixel ends within a pixel of the
-    # canvas, of 240×160, or where a grid is enlarged twofold.
+    # Releases of matplotlib round differently if a picture's pixel ends within a pixel of the
+    # canvas (240×160), or if a grid is enlarged twofold.
     height, width = np.asarray(ax.images[0].get_array()).shape[:2]
     side = 8 / 3 if "grid" in names else 12
     ax.set_position((4 / 240, 8 / 160, side * width / 240, side * height / 160))
     for bar in figure.axes[1:]:
         bar.set_position((204 / 240, 8 / 160, 8 / 240, 144 / 160))
-    # Fonts differ from one computer to the next.
+    # Fonts differ between computers.
     for axes in figure.axes:
         axes.set_ylabel("")
-    # So do the lines of a legend, by their fonts; tests/test_plotting.py reads those.
+    # So do legends, because of their fonts; tests/test_plotting.py tests their lines.
     if (legend := ax.get_legend()) is not None:
         legend.remove()
     return figure

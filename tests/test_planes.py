@@ -1,4 +1,4 @@
-"""Planes: what a page needs to draw a channel as `render` does, with any colormap."""
+"""Planes: data from which a page draws a channel like `render`, with any colormap."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAYERS = ["block1_conv1", "block3_conv1", "features.10", "block5_pool"]
 
 
 def drawn(indices: npt.NDArray[np.uint8], cmap: str) -> npt.NDArray[np.uint8]:
-    """What a page makes of a plane: a table's colours."""
+    """Return a plane's colours, looked up in a colormap's table as on the page."""
     table = np.frombuffer(colours(find_cmap(cmap)), np.uint8).reshape(-1, 4)
     return table[indices]
 
@@ -40,7 +40,7 @@ def test_a_plane_in_a_table_s_colours_is_what_render_draws(
 
 
 @pytest.mark.parametrize("scale", ["auto", "layer"])
-def test_what_is_no_number_and_what_is_dead_is_drawn_as_render_does(scale: str) -> None:
+def test_nonfinite_values_and_dead_channels_are_drawn_as_render_does(scale: str) -> None:
     maps = np.random.default_rng(0).normal(size=(9, 7, 4)).astype(np.float32)
     maps[2:4, :, 0] = np.nan
     maps[1, 1, 1] = np.inf
@@ -63,7 +63,7 @@ def test_pieces_hold_every_plane_once_and_no_piece_is_large(side: int, count: in
         taken, data = packed(left)
         if not taken:
             break
-        # One more may have been needed to come to the size.
+        # A piece includes the plane with which it reaches the size.
         assert len(data) < PIECE_BYTES + side * side
         assert len(taken) <= PIECE_PLANES
         indices = np.frombuffer(zlib.decompress(data), np.uint8).reshape(-1, side, side)

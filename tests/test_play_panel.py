@@ -1,4 +1,4 @@
-"""The Play panel, by pressing its widgets and ticking its clock as a page does."""
+"""The Play panel: press its widgets, and tick its clock as a page does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def made() -> Activations:
 
 
 class Explorer(StandIn):
-    """A host that shows what it is told, as the explorer does."""
+    """A stub that displays each choice, like the explorer."""
 
     def __init__(self, activations: Activations, extractor: FeatureExtractor) -> None:
         super().__init__()
@@ -77,13 +77,13 @@ class Explorer(StandIn):
         self.page_knows, self.played = (over, repeat), played
 
     def page_goes_on(self, channel: int) -> None:
-        """Choose a channel on the page, and let its clock go on."""
+        """Step to a channel on the page, then tick its clock."""
         self.choose(channel=channel)
         self.played()
         self.page_ticks()
 
     def page_ticks(self, times: int = 1, lost: int = 0) -> None:
-        """Let the page's clock go on; `lost` ticks a time never reach the kernel."""
+        """Tick the page's clock; `lost` ticks before each one never reach the kernel."""
         clock = self.panel.clock
         for _ in range(times):
             if clock.playing:
@@ -113,7 +113,7 @@ def test_it_plays_to_the_last_channel_and_stops(explorer: Explorer) -> None:
     assert panel.play.description == "play"
 
 
-def test_from_the_last_one_it_begins_anew(explorer: Explorer) -> None:
+def test_from_the_last_channel_it_starts_over(explorer: Explorer) -> None:
     explorer.choose(channel=4)
     explorer.panel.play.click()
     explorer.page_ticks(2)
@@ -131,7 +131,7 @@ def test_a_page_that_paints_goes_on_by_itself(explorer: Explorer) -> None:
     explorer.panel.play.click()
     for channel in (1, 2, 3):
         explorer.page_goes_on(channel)
-    # Nothing is left out, and nothing comes twice.
+    # No channel is skipped or repeated.
     assert explorer.channels == [1, 2, 3]
     assert explorer.panel.clock.playing
     # The page may stop painting at any time.
@@ -140,7 +140,7 @@ def test_a_page_that_paints_goes_on_by_itself(explorer: Explorer) -> None:
     assert not explorer.panel.clock.playing
 
 
-def test_where_the_page_goes_to_the_end_it_stops(explorer: Explorer) -> None:
+def test_it_stops_when_the_page_reaches_the_end(explorer: Explorer) -> None:
     explorer.panel.play.click()
     explorer.page_goes_on(4)
     assert not explorer.panel.clock.playing
@@ -162,18 +162,18 @@ def test_a_tick_after_the_pause_does_not_end_the_next_play(explorer: Explorer) -
     assert explorer.channels[-1] == 0
 
 
-def test_the_page_knows_what_is_gone_through(explorer: Explorer) -> None:
+def test_the_page_knows_what_is_played(explorer: Explorer) -> None:
     assert explorer.page_knows == ("channels", False)
     explorer.panel.over.value = "layers"
     explorer.panel.repeat.value = True
     assert explorer.page_knows == ("layers", True)
 
 
-def test_pausing_stays_where_it_is(explorer: Explorer) -> None:
+def test_pausing_keeps_the_channel(explorer: Explorer) -> None:
     explorer.panel.play.click()
     explorer.page_ticks(2)
     explorer.panel.play.click()
-    # This one was on its way already.
+    # This tick was already on its way.
     explorer.panel.clock.set_state({"value": explorer.panel.clock.value + 1})
     assert explorer.settings.channel == 2
     explorer.panel.play.click()
@@ -187,7 +187,7 @@ def test_a_slow_kernel_leaves_no_channel_out(explorer: Explorer) -> None:
     assert explorer.channels == [1, 2, 3]
 
 
-def test_it_follows_whoever_moves_the_slider(explorer: Explorer) -> None:
+def test_it_continues_from_a_moved_slider(explorer: Explorer) -> None:
     explorer.choose(layer="wide")
     explorer.panel.play.click()
     explorer.page_ticks(2)
@@ -209,7 +209,7 @@ def test_a_layer_with_fewer_channels_while_it_plays(explorer: Explorer) -> None:
     assert explorer.channels[-3:] == [0, 1, 2]
     explorer.choose(layer="one")
     explorer.page_ticks(1)
-    assert explorer.channels[-1] == 2  # nothing was told: there is nowhere to go
+    assert explorer.channels[-1] == 2  # no step: there is only one channel
     assert not explorer.panel.clock.playing
 
 
@@ -238,8 +238,8 @@ def test_channels_are_shown_one_by_one_whatever_the_mode(explorer: Explorer) -> 
     assert explorer.told[1:] == [{"channel": 1, "mode": "channel"}, {"channel": 2}]
 
 
-def test_it_stops_where_nobody_follows(explorer: Explorer) -> None:
-    # The step was refused, or the panel is folded and no longer hears what is on show.
+def test_it_stops_if_a_step_has_no_effect(explorer: Explorer) -> None:
+    # The step was refused, or the panel is folded and no longer updated.
     explorer.deaf = True
     explorer.panel.play.click()
     explorer.page_ticks(10)
@@ -263,7 +263,7 @@ def test_from_the_start(explorer: Explorer) -> None:
     assert explorer.settings.layer == "conv"
 
 
-def test_the_speed_is_the_clocks(explorer: Explorer) -> None:
+def test_the_speed_sets_the_clocks_interval(explorer: Explorer) -> None:
     panel = explorer.panel
     assert panel.clock.interval == 200
     panel.speed.value = 20
@@ -285,7 +285,7 @@ def test_a_step_sends_the_clock_nothing_back(
     assert len(explorer.told) == 12
     assert sent == []
     explorer.panel.speed.value = 1
-    assert sent  # so it would have been seen
+    assert sent  # messages are recorded
 
 
 @pytest.mark.parametrize("over", ["channels", "layers"])
@@ -297,14 +297,14 @@ def test_saving_as_gif(explorer: Explorer, over: str) -> None:
     panel.save.click()
     assert explorer.downloads == [(over, 0.1)]
     assert not panel.clock.playing
-    # Disabled under the focus, it would take the keyboard with it.
+    # Disabling a focused button would lose the keyboard focus.
     assert not any(disabled for disabled, _ in explorer.during)
     said = [words for _, words in explorer.during]
     count = {"channels": 5, "layers": 3}[over]
     assert f"Drawing {count} frames" in said[0]
     assert any("Drawn 50 of 100 frames" in words for words in said)
     assert "Saving" in said[-1]
-    assert len(set(said)) < 25  # each is a message to the page
+    assert len(set(said)) < 25  # each text is a message to the page
     assert f"{count} frames of 0.1 s" in panel.words.value
 
 
@@ -318,7 +318,7 @@ def test_the_gif_of_channels_is_what_playing_shows(explorer: Explorer) -> None:
     assert explorer.settings.mode == "grid"
 
 
-def test_a_failure_is_told_and_it_can_be_tried_again(explorer: Explorer) -> None:
+def test_a_failed_save_is_reported_and_can_be_repeated(explorer: Explorer) -> None:
     explorer.failing = True
     explorer.panel.save.click()
     assert explorer.errors == ["the disk is full"]
@@ -328,9 +328,9 @@ def test_a_failure_is_told_and_it_can_be_tried_again(explorer: Explorer) -> None
     assert len(explorer.downloads) == 2
 
 
-def test_every_control_has_words(explorer: Explorer) -> None:
+def test_every_control_has_a_description(explorer: Explorer) -> None:
     panel = explorer.panel
     for control in (panel.over, panel.play, panel.start, panel.speed, panel.repeat, panel.save):
         assert control.description.isascii()
         assert len(control.description) > 3
-    assert panel.clock.layout.display == "none"  # its buttons have pictures only
+    assert panel.clock.layout.display == "none"  # its buttons have only icons

@@ -1,4 +1,4 @@
-"""`plot`: the picture on plain axes, as matplotlib itself would draw it."""
+"""`plot`: pictures on plain axes, as matplotlib itself would draw them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ RGB8 = npt.NDArray[np.uint8]
 
 
 def square_axes() -> Axes:
-    """Axes of exactly 160×160 pixels, 20 from the left and the bottom."""
+    """Return axes of exactly 160×160 pixels, 20 pixels from the left and the bottom."""
     figure = Figure(figsize=(2, 2), dpi=100)
     return figure.add_axes((0.1, 0.1, 0.8, 0.8))
 
 
 def drawn(ax: Axes) -> RGB8:
-    """The pixels of the whole figure."""
+    """Return the pixels of the whole figure."""
     assert isinstance(ax.figure, Figure)
     return pixels_of(ax.figure)
 
 
 def inside(ax: Axes) -> RGB8:
-    """The pixels within `square_axes`."""
+    """Return the pixels within `square_axes`."""
     return drawn(ax)[20:180, 20:180]
 
 
@@ -62,15 +62,15 @@ def test_every_location_is_a_square_of_its_colour(made: Activations, mode: str) 
 @pytest.mark.parametrize("layer", ["conv", "features.0"])
 @pytest.mark.parametrize("cmap", ["viridis", "gray", "coolwarm"])
 def test_it_is_what_imshow_draws(made: Activations, layer: str, cmap: str) -> None:
-    ours, plain = square_axes(), square_axes()
-    plot(made, layer, ax=ours, channel=1, cmap=cmap, scale="channel", colorbar=False)
+    plotted, plain = square_axes(), square_axes()
+    plot(made, layer, ax=plotted, channel=1, cmap=cmap, scale="channel", colorbar=False)
     values = made[layer][..., 1]
     top = np.abs(values).max()
     low = -top if layer == "features.0" else 0
     plain.imshow(values, cmap=cmap, vmin=low, vmax=top, interpolation="nearest")
     plain.set(xticks=[], yticks=[])
-    difference = np.abs(inside(ours).astype(int) - inside(plain).astype(int))
-    # A value on the border of two of the 256 entries may fall to either.
+    difference = np.abs(inside(plotted).astype(int) - inside(plain).astype(int))
+    # A value on the border of two of the 256 entries may get either colour.
     assert difference.max() <= 6
     assert (difference > 0).mean() < 0.05
 
@@ -89,7 +89,7 @@ def test_a_grid_at_one_pixel_a_location_is_the_rendering() -> None:
     expected = picture.rgba.repeat(2, axis=0).repeat(2, axis=1)
     opaque = expected[..., 3] == 255
     np.testing.assert_array_equal(drawn(ax)[opaque], expected[opaque][:, :3])
-    assert (drawn(ax)[~opaque] == 255).all()  # the gap lets the figure through
+    assert (drawn(ax)[~opaque] == 255).all()  # the gap is transparent
 
 
 def test_the_picture_lies_on_the_pixels_that_it_covers(made: Activations) -> None:
@@ -160,9 +160,9 @@ def test_the_colorbar_is_in_activation_units(
     assert (hatched > 0) == (picture.mode == "grid")
 
 
-def test_no_colorbar_where_there_is_none_to_draw(made: Activations) -> None:
+def test_no_colorbar_without_a_range_or_if_switched_off(made: Activations) -> None:
     for mode in ("argmax", "composite", "rgb", "rainbow"):
-        # A legend brings no axes of its own.
+        # A legend adds no axes.
         assert plot(made, "conv", mode, ax=square_axes()).figure.axes[1:] == []
     for options in ({"colorbar": False}, {"channel": 3, "scale": "channel"}):
         ax = plot(made, "conv", ax=square_axes(), **options)
@@ -170,9 +170,9 @@ def test_no_colorbar_where_there_is_none_to_draw(made: Activations) -> None:
 
 
 @pytest.mark.parametrize("levels", [2, 5])
-def test_a_colormap_of_ones_own_colours_picture_and_bar(made: Activations, levels: int) -> None:
+def test_a_custom_colormap_colours_picture_and_colorbar(made: Activations, levels: int) -> None:
     own = ListedColormap([(k / levels, 0, 0.5) for k in range(levels)], name="one of mine")
-    coarse = mpl.colormaps["viridis"].resampled(levels)  # the name of another, but not its colours
+    coarse = mpl.colormaps["viridis"].resampled(levels)  # the name of a colormap with other colours
     for cmap in (own, coarse):
         ax = plot(made, "conv", ax=square_axes(), cmap=cmap, scale="channel")
         used = {tuple(color) for color in render(made, "conv", cmap=cmap).rgba.reshape(-1, 4)}
@@ -186,7 +186,9 @@ def test_a_colormap_of_ones_own_colours_picture_and_bar(made: Activations, level
 
 
 @pytest.mark.parametrize("mode", ["argmax", "rgb", "rainbow"])
-def test_a_legend_beside_the_axes_where_colours_are_channels(made: Activations, mode: str) -> None:
+def test_a_legend_beside_the_axes_lists_the_channels_of_the_colours(
+    made: Activations, mode: str
+) -> None:
     ax = plot(made, "conv", mode, ax=square_axes())
     entries = render(made, "conv", mode).legend
     legend = ax.get_legend()
@@ -206,7 +208,7 @@ def test_a_long_legend_says_how_many_it_leaves_out() -> None:
     assert legend is not None
     areas = np.sort(np.bincount(maps.argmax(axis=-1).ravel()))[::-1]
     texts = [text.get_text() for text in legend.get_texts()]
-    # Twelve have a colour, of which ten are listed.
+    # Twelve channels have a colour; ten of them are listed.
     assert len(texts) == 12
     assert texts[-2:] == [f"other channels · {areas[12:].sum() / areas.sum():.0%}", "and 2 more"]
 
@@ -231,7 +233,7 @@ def test_without_axes_it_makes_a_pyplot_figure(made: Activations) -> None:
     plt.close("all")
 
 
-def test_with_axes_pyplot_hears_nothing(made: Activations) -> None:
+def test_with_axes_no_pyplot_figure_is_made(made: Activations) -> None:
     plot(made, "conv", ax=square_axes())
     assert plt.get_fignums() == []
 
@@ -291,7 +293,7 @@ def test_every_option_of_render_is_passed_on(made: Activations) -> None:
     np.testing.assert_array_equal(ax.images[0].get_array(), picture.rgba)
 
 
-def test_a_picture_in_place_of_activations_is_told() -> None:
+def test_an_image_instead_of_activations_is_refused() -> None:
     with pytest.raises(TypeError, match=r"activations is a str: .*FeatureExtractor\(\)\(image\)"):
         plot("cat.jpg", "block1_conv1")  # type: ignore[arg-type]
 
@@ -321,7 +323,9 @@ def test_the_channel_may_be_named_in_either_way(made: Activations) -> None:
         (7, r"ax is a int: pass plain matplotlib axes"),
     ],
 )
-def test_what_is_no_axes_is_told_what_would_do(made: Activations, ax: Any, message: str) -> None:
+def test_objects_other_than_axes_are_refused_with_advice(
+    made: Activations, ax: Any, message: str
+) -> None:
     with pytest.raises(TypeError, match=message) as caught:
         plot(made, "conv", ax=ax)
     assert "\n" not in str(caught.value)
@@ -381,7 +385,7 @@ def test_gaps_darken_no_edge_of_a_tile(
     monkeypatch: pytest.MonkeyPatch, release: tuple[int, ...]
 ) -> None:
     if mpl.__version_info__ >= (3, 11):
-        # A newer matplotlib can draw in the way that older ones need, but not the reverse.
+        # A newer matplotlib can draw in the way that older ones require, but not vice versa.
         monkeypatch.setattr(mpl, "__version_info__", release)
     maps = np.random.default_rng(4).random((50, 50, 12), np.float32)
     alive = make_activations(maps, stride=4)
@@ -392,7 +396,7 @@ def test_gaps_darken_no_edge_of_a_tile(
     ax.set_axis_off()
     ax.set_title("")
     red_part, green, blue = np.moveaxis(inside(ax).astype(int), -1, 0)
-    # On white, every mixture of red and nothing is full of red: a·(1, 0, 0) + (1 - a)·(1, 1, 1).
+    # On white, transparent red still has full red: a·(1, 0, 0) + (1 - a)·(1, 1, 1).
     assert red_part.min() >= 254
     np.testing.assert_array_equal(green, blue)
     assert ((green > 20) & (green < 235)).any()

@@ -1,4 +1,4 @@
-"""Predictions: the probabilities of Keras and PyTorch, the right names, and who has none."""
+"""Predictions: the probabilities of Keras and PyTorch, class names, missing classifiers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RGB8 = npt.NDArray[np.uint8]
 
 @pytest.fixture
 def class_names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """A list of classes in Keras's folder, as if it were the published one."""
+    """Put a list of classes into Keras's folder in place of the published one."""
     content = json.dumps(class_list()).encode()
     file = passing_for(imagenet.IMAGENET_NAMES, content)
     monkeypatch.setattr(imagenet, "IMAGENET_NAMES", file)
@@ -46,7 +46,7 @@ def class_names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 def assert_probable(got: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
-    # Numbers that are all about 1/1000 would agree whatever the network.
+    # If all probabilities were about 1/1000, those of any two networks would agree.
     assert expected.max() > 0.05
     assert got.shape == expected.shape
     assert np.abs(got - expected).max() < 1e-4
@@ -57,12 +57,12 @@ def assert_probable(got: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
 
 @pytest.fixture(scope="module")
 def keras_model(vgg19: Any) -> Any:
-    """Keras's own VGG19 for 224×224 pixels, with its top by the names that Keras gives it."""
+    """Return Keras's VGG19 for 224×224 pixels, with Keras's names for the top's layers."""
     import keras
 
     base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(224, 224, 3))
     for layer in VGG19_LAYERS:
-        # Kaiming's spread keeps what reaches the top of the order of what went in.
+        # With Kaiming's spread, the values at the top have the magnitude of the input.
         weights = vgg19.get_layer(layer.name).get_weights()
         if weights:
             spread = np.sqrt(2 / np.prod(weights[0].shape[:3])) / weights[0].std()
@@ -73,7 +73,7 @@ def keras_model(vgg19: Any) -> Any:
     x = keras.layers.Dense(1000, activation="softmax", name="predictions")(x)
     model = keras.Model(base.input, x)
     layers = dense(1000)
-    # Logits of some tens would leave one class alone.
+    # With logits of several tens, one class would have all the probability.
     layers[-1] = (layers[-1][0] * np.float32(0.05), layers[-1][1])
     for name, pair in zip(("fc1", "fc2", "predictions"), layers, strict=True):
         model.get_layer(name).set_weights(pair)
@@ -105,7 +105,7 @@ def test_a_keras_file_predicts_what_keras_does(
     assert_probable(predictor.probabilities(square), expected)
     assert looked_at(activations) == "the whole picture"
 
-    # 224 × 263 pixels make 7 × 8 units: the middle is seen.
+    # 224 × 262 pixels make 7 × 8 units, of which the middle is used.
     activations = extractor(picture.transpose(1, 0, 2))
     assert activations.image.shape == (224, 262, 3)
     expected = by_keras(keras_model, activations.image[:, 19:243])
@@ -113,7 +113,7 @@ def test_a_keras_file_predicts_what_keras_does(
     assert_probable(predictor.probabilities(picture.transpose(1, 0, 2)), expected)
     assert looked_at(activations) == ("the middle square of the picture, 224×224 of 224×262 pixels")
 
-    # Keras's own words for them.
+    # Keras's own labels.
     monkeypatched = keras.src.applications.imagenet_utils
     before, monkeypatched.CLASS_INDEX = monkeypatched.CLASS_INDEX, class_names
     try:
@@ -161,7 +161,7 @@ def test_a_torchvision_file_predicts_what_pytorch_does(suffix: str, home: Path) 
     else:
         safetensors.torch.save_file(state, path)
 
-    extractor = FeatureExtractor(path, size=64)  # Whatever the explorer's size, 224 are looked at.
+    extractor = FeatureExtractor(path, size=64)  # Predictions use 224 pixels at any size.
     predictor = predictor_for(extractor)
     picture = resize(sample_image()[:300, :300], 224)
     x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
@@ -169,19 +169,19 @@ def test_a_torchvision_file_predicts_what_pytorch_does(suffix: str, home: Path) 
     with torch.no_grad():
         expected = network((x - mean[:, None, None]) / std[:, None, None])[0].numpy()
     assert_probable(predictor.probabilities(picture), expected)
-    # Three classes are not ImageNet's, so nobody was asked for names.
+    # Three classes are not ImageNet's, so no names are downloaded.
     assert [one.label for one in predictor.predict(picture, top=5)] == [
         f"class {number}" for number in np.argsort(-expected)
     ]
     assert {one.wordnet_id for one in predictor.predict(picture)} == {""}
-    # What is on show at 64 pixels is enlarged: the same rule, another picture.
+    # An image of 64 pixels is enlarged by the same rule.
     small = extractor(picture)
     assert looked_at(small) == "the whole picture"
     assert predictor.probabilities(small).shape == (3,)
 
 
 def test_the_order_of_the_flattened_maps(extractor: FeatureExtractor) -> None:
-    """Each order is told from the other by one unit that alone counts."""
+    """Only one unit has a weight, at a different index in each order."""
     maps = np.zeros((7, 7, 512), np.float32)
     maps[2, 5, 100] = 1
     for channels_first, index in ((False, (2 * 7 + 5) * 512 + 100), (True, 100 * 49 + 2 * 7 + 5)):
@@ -199,12 +199,12 @@ def test_the_order_of_the_flattened_maps(extractor: FeatureExtractor) -> None:
 
 @pytest.mark.slow
 def test_a_file_of_the_real_size(extractor: FeatureExtractor, home: Path) -> None:
-    """495 MB, of which four numbers are not 0: the softmax is worked out by hand."""
+    """Of the file's 495 MB only four numbers are not 0, so the softmax is known by hand."""
     path = home / "top.h5"
     shapes = {"fc1": (25088, 4096), "fc2": (4096, 4096), "predictions": (4096, 1000)}
     with h5py.File(path, "w") as file:
         for name, shape in shapes.items():
-            # As the published file has them.
+            # Named as in the published file.
             file.create_dataset(f"{name}/{name}_W_1:0", shape, "f4")
             file.create_dataset(f"{name}/{name}_b_1:0", shape[1:], "f4")
         file["fc1/fc1_W_1:0"][(3 * 7 + 5) * 512 + 17, 4095] = 2
@@ -222,7 +222,7 @@ def test_a_file_of_the_real_size(extractor: FeatureExtractor, home: Path) -> Non
 
 
 def of_pool(maps: Floats, extractor: FeatureExtractor) -> Activations:
-    """Activations of a picture of 224 × 224 pixels, of which only the last pool is known."""
+    """Return activations of a 224×224 image that contain only the last pool."""
     image = np.zeros((224, 224, 3), np.uint8)
     return Activations(VGG19_LAYERS[-1:], {"block5_pool": maps}, image, extractor.weights)
 
@@ -237,7 +237,7 @@ def predictor(extractor: FeatureExtractor) -> Predictor:
     return made(extractor, Classifier(tuple(dense(4)), channels_first=False))
 
 
-# What is asked and told --------------------------------------------------------------------------
+# Arguments and results ---------------------------------------------------------------------------
 
 
 def test_predictions_come_sorted_and_are_computed_once_a_picture(
@@ -279,7 +279,7 @@ def test_top_is_a_whole_number_from_1_to_1000(top: object, predictor: Predictor)
         ((100, 50), "the middle square of the picture, 224×224 of 448×224 pixels"),
     ],
 )
-def test_what_is_looked_at_is_what_the_last_pool_has_room_for(
+def test_the_part_that_is_looked_at_depends_on_the_last_pool(
     shape: tuple[int, int], words: str, extractor: FeatureExtractor
 ) -> None:
     image = np.zeros((*shape, 3), np.uint8)
@@ -302,7 +302,9 @@ def test_activations_of_other_weights_are_refused(
         predictor.predict(others)
 
 
-def test_of_nan_there_are_no_predictions(predictor: Predictor, extractor: FeatureExtractor) -> None:
+def test_nan_and_infinite_maps_are_refused(
+    predictor: Predictor, extractor: FeatureExtractor
+) -> None:
     for bad in (np.nan, np.inf, 3e38):
         maps = np.full((7, 7, 512), bad, np.float32)
         with pytest.raises(ValueError, match="leads to NaN or infinite values"):
@@ -342,6 +344,6 @@ def test_an_explorer_refuses_a_number_of_classes_before_it_loads_anything(predic
         LayerExplorer(sample_image(), weights="random", predict=predict)
 
 
-def test_an_explorer_without_a_classifier_says_what_would_have_one() -> None:
+def test_an_explorer_without_a_classifier_names_weights_with_one() -> None:
     with pytest.raises(ValueError, match=r"weights=['\"]imagenet"):
         LayerExplorer(sample_image(), weights="random", predict=5)

@@ -1,4 +1,4 @@
-"""The panel of predictions: what is read there, and what happens when the picture changes."""
+"""The Predictions panel: its table, and its updates when the image changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Reader(HTMLParser):
-    """What is read aloud of a table, and how wide its bars are."""
+    """The text that a screen reader reads from a table, and the widths of its bars."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ LABELS = (("n01", "great_white_shark"), ("n02", "<b>cat</b> & dog"), ("", "class
 
 
 def with_logits(extractor: FeatureExtractor, *logits: float) -> Predictor:
-    """A classifier whose logits are those, times the first number of the maps."""
+    """Return a predictor whose logits are the given ones, times the maps' first value."""
     first = np.zeros((25088, 1), np.float32)
     first[0] = 1
     one = np.ones((1, 1), np.float32)
@@ -99,7 +99,7 @@ def test_a_row_says_class_and_percentage_and_has_a_bar(
 ) -> None:
     show(panel, scene(extractor, 1))
     table = Reader(panel.widget.value)
-    # exp of the logits is 6, 2, 1 and next to nothing, of about 9 together.
+    # The exponentials of the logits are 6, 2, 1 and almost 0: about 9 in total.
     assert table.rows == [
         ["n02", "<b>cat</b> & dog", "66.7 %"],
         ["2", "class 2", "22.2 %"],

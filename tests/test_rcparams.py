@@ -1,4 +1,4 @@
-"""matplotlib's rcParams belong to the person: they change no picture of ours, and stay theirs."""
+"""The user's matplotlib rcParams do not change the package's pictures, and stay unchanged."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ Pixels = npt.NDArray[np.uint8]
 Settings = dict[Any, Any]
 Explore = Callable[..., LayerExplorer]
 
-# A setting that is no flag gets the first of these that it can be, and is not by default.
+# A setting that is not a bool gets the first of these values that is valid and not its default.
 VALUES: tuple[Any, ...] = (
     *(23.0, 0.3, 7, 2, [3.0, 9.0], [-1, 1], (9, 30, 20), cycler(color=["red"])),
     *("red", "lower", "auto", "data", "rgba", "left", "top", "in", "both", "x", "bold", "tight"),
     *("none", "round", "bevel", "stix", "bf", "nearest", "round_numbers"),
     *("landscape", "latex+dvipng", True),
 )
-# These take any words, also such as mean nothing.
-WORDS: Settings = {
+# Values for settings that would accept meaningless ones.
+SPECIFIC_VALUES: Settings = {
     "font.style": "italic",
     "font.variant": "small-caps",
     "image.cmap": "gray",
@@ -51,7 +51,7 @@ WORDS: Settings = {
     **{f"figure.subplot.{side}": 0.8 for side in ("right", "top")},
     **{f"font.{kind}": ["DejaVu Serif"] for kind in ("family", "serif", "sans-serif")},
 }
-# How a file holds its picture; and what is no matter of a picture such as ours.
+# Settings of file formats, and of things that the package does not draw.
 LEFT_OUT = {
     *("pdf.compression", "pdf.fonttype", "svg.fonttype", "svg.hashsalt", "svg.id"),
     *("animation", "axes3d", "boxplot", "contour", "date", "docstring", "errorbar", "hist"),
@@ -60,25 +60,25 @@ LEFT_OUT = {
 
 
 def another(name: Any) -> Any:
-    """A value that a setting can have, and has not by default."""
+    """Return a value that a setting accepts, other than its default."""
     usual = mpl.rcParamsDefault[name]
     if isinstance(usual, bool):
         return not usual
-    for value in (WORDS[name],) if name in WORDS else VALUES:
+    for value in (SPECIFIC_VALUES[name],) if name in SPECIFIC_VALUES else VALUES:
         try:
             taken = mpl.RcParams({name: value})[name]
         except (ValueError, TypeError, AttributeError, RuntimeError):
             continue
         if taken != usual:
             return taken
-    raise AssertionError(f"VALUES has none for {name}")
+    raise AssertionError(f"VALUES has no value for {name}")
 
 
 @contextmanager
 def having(settings: Settings) -> Iterator[None]:
-    """Set what a person sets; at the end all of it must be as they have set it."""
+    """Apply a user's settings, and assert at the end that they are unchanged."""
     with warnings.catch_warnings(), mpl.rc_context():
-        # Some are deprecated; a person may have them all the same.
+        # Users may still have deprecated settings.
         warnings.simplefilter("ignore", mpl.MatplotlibDeprecationWarning)
         mpl.rcParams.update(settings)
         before = dict(mpl.rcParams.items())
@@ -102,7 +102,7 @@ def _groups() -> dict[str, Settings]:
 NAMED = ("axes", "figure", "font", "image", "path", "savefig", "text", "xtick", "ytick")
 STYLES = ("classic", "dark_background", "fivethirtyeight", "ggplot", "seaborn-v0_8")
 GROUPS = _groups()
-"""Each setting that could change a picture, with a value that it has not by default."""
+"""The settings that could change a picture, each with a value other than its default."""
 
 SETTINGS: dict[str, Settings] = {
     **GROUPS,
@@ -132,7 +132,7 @@ STEPS: tuple[Settings, ...] = (
 
 
 def shown_by(explorer: LayerExplorer) -> list[Pixels]:
-    """What the page sees at each step, all of it drawn once more, and what is saved."""
+    """Return the canvas after each step, a redraw of the whole figure, and the saved image."""
     seen = [on_canvas(explorer)]
     for step in STEPS:
         with explorer.hold_trait_notifications():
@@ -148,7 +148,7 @@ START: Settings = {"channel": 1, "location": (7, 5), "overlay": 0.4}
 
 @pytest.fixture(scope="module")
 def plain(photo: Pixels, exact: FeatureExtractor) -> list[Pixels]:
-    """What is seen by somebody who has set nothing."""
+    """Return the pictures under matplotlib's default settings."""
     explorer = LayerExplorer(photo, extractor=exact, **START)
     seen = shown_by(explorer)
     explorer.close()
@@ -167,8 +167,8 @@ def test_no_setting_changes_what_an_explorer_shows_and_saves(
         if first:
             explorer = explore(extractor=exact, **START)
         seen = shown_by(explorer)
-    for number, (ours, usual) in enumerate(zip(seen, plain, strict=True)):
-        np.testing.assert_array_equal(ours, usual, f"picture {number}")
+    for number, (changed, usual) in enumerate(zip(seen, plain, strict=True)):
+        np.testing.assert_array_equal(changed, usual, f"picture {number}")
 
 
 @pytest.mark.sampled
@@ -180,22 +180,22 @@ def test_no_setting_changes_a_drawing_that_is_saved(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    # Without these no two files are alike.
+    # Without this date and the salt below, no two files are equal.
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     explorer = explore(extractor=exact, **START)
-    for folder, settings in (("usual", {}), ("ours", GROUPS[name])):
+    for folder, settings in (("usual", {}), ("changed", GROUPS[name])):
         (tmp_path / folder).mkdir()
         with having({**settings, "svg.hashsalt": "the same"}):
             for suffix in ("svg", "pdf"):
                 explorer.save(tmp_path / folder / f"picture.{suffix}")
     for suffix in ("svg", "pdf"):
-        # One alone: no picture is written into a file beside it.
-        ours, usual = sorted(tmp_path.rglob(f"*{suffix}*"))
-        assert ours.read_bytes() == usual.read_bytes()
+        # One file for each format: no image is written into a second file.
+        changed, usual = sorted(tmp_path.rglob(f"*{suffix}*"))
+        assert changed.read_bytes() == usual.read_bytes()
     assert len(list(tmp_path.rglob("*.*"))) == 4
 
 
-def test_how_a_file_holds_its_text_is_the_persons(
+def test_the_users_settings_decide_how_files_store_text(
     explore: Explore, exact: FeatureExtractor
 ) -> None:
     explorer = explore(extractor=exact, layer="edges", channel=0)
@@ -205,13 +205,13 @@ def test_how_a_file_holds_its_text_is_the_persons(
         assert b"/CIDFontType2" in explorer.to_bytes(".pdf")
 
 
-def test_a_script_that_matplotlibs_font_has_not_is_written_in_the_persons(
+def test_characters_missing_from_matplotlibs_font_use_the_users_font(
     explore: Explore, exact: FeatureExtractor
 ) -> None:
     explorer = explore(extractor=exact)
     with pytest.warns(UserWarning, match="missing from font"):
         _draw_with_title(explorer)
-    # Before 3.11 matplotlib draws a box in its place, on a figure made before the fonts were set.
+    # Before 3.11, a figure that is made before the fonts are set shows a box instead.
     families = ("font.family", "font.sans-serif") if mpl.__version_info__ >= (3, 11) else ()
     for family in families:
         with having({family: ["STIXGeneral"]}):
@@ -223,7 +223,9 @@ def _draw_with_title(explorer: LayerExplorer) -> None:
     explorer.canvas.draw()
 
 
-def test_what_is_set_while_it_draws_stays_set(explore: Explore, exact: FeatureExtractor) -> None:
+def test_settings_changed_during_a_drawing_are_kept(
+    explore: Explore, exact: FeatureExtractor
+) -> None:
     explorer = explore(extractor=exact)
     explorer.canvas.mpl_connect("draw_event", lambda _: plt.rc("lines", linewidth=9, marker="x"))
     with mpl.rc_context({"lines.linewidth": 5.0, "axes.grid": True}):
@@ -232,7 +234,7 @@ def test_what_is_set_while_it_draws_stays_set(explore: Explore, exact: FeatureEx
         assert (now["lines.linewidth"], now["lines.marker"], now["axes.grid"]) == (9.0, "x", True)
 
 
-# All else that is drawn --------------------------------------------------------------------------
+# Everything else that is drawn -------------------------------------------------------------------
 
 
 Of = Callable[[str], Any]
@@ -277,12 +279,12 @@ def test_no_setting_changes_what_else_is_drawn(
 ) -> None:
     usual = drawn(request.getfixturevalue)
     with having(SETTINGS[name]):
-        ours = drawn(request.getfixturevalue)
-    for number, (one, other) in enumerate(zip(ours, usual, strict=True)):
+        changed = drawn(request.getfixturevalue)
+    for number, (one, other) in enumerate(zip(changed, usual, strict=True)):
         np.testing.assert_array_equal(one, other, f"picture {number}")
 
 
-# `plot`, in a person's own style -----------------------------------------------------------------
+# `plot` in a user's style ------------------------------------------------------------------------
 
 UPSIDE_DOWN: Settings = {
     "image.origin": "lower",
@@ -304,7 +306,7 @@ GRID: Settings = {
 
 
 def plotted(mode: str) -> list[Pixels]:
-    """The picture, and the colorbar where there is one, without their frames."""
+    """Return the picture, and the colorbar if there is one, without their frames."""
     random = np.random.default_rng(3)
     made = make_activations(random.random((12, 16, 6)).astype(np.float32), stride=4)
     figure = Figure(figsize=(4, 3), dpi=100)
@@ -326,12 +328,12 @@ def plotted(mode: str) -> list[Pixels]:
     [UPSIDE_DOWN, GRID, *(SETTINGS[style] for style in STYLES if style != "classic")],
     ids=["upside down", "grid", *(style for style in STYLES if style != "classic")],
 )
-def test_a_plot_has_its_own_way_up_and_no_grid(settings: Settings, mode: str) -> None:
+def test_a_plot_ignores_settings_of_images_and_grids(settings: Settings, mode: str) -> None:
     usual = plotted(mode)
     with having(settings):
-        ours = plotted(mode)
-    assert len(ours) == len(usual) == (1 if mode in ("rgb", "grid") else 2)
-    for one, other in zip(ours, usual, strict=True):
+        changed = plotted(mode)
+    assert len(changed) == len(usual) == (1 if mode in ("rgb", "grid") else 2)
+    for one, other in zip(changed, usual, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -339,7 +341,7 @@ def test_a_plot_has_its_own_way_up_and_no_grid(settings: Settings, mode: str) ->
 @pytest.mark.parametrize("settings", [{"text.usetex": True}, {"font.family": []}])
 @pytest.mark.parametrize("mode", ["channel", "grid", "rainbow", "rgb"])
 @pytest.mark.parametrize("scale", [1, 1e-9])
-def test_a_plot_is_drawn_without_tex_and_whatever_the_fonts(
+def test_a_plot_is_drawn_without_tex_and_with_any_fonts(
     settings: Settings, mode: str, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
@@ -355,7 +357,7 @@ def test_a_plot_is_drawn_without_tex_and_whatever_the_fonts(
             axes = plot(made, layer, mode, ax=figure.subplots())
             figure.canvas.draw()
             assert layer in axes.get_title()
-            # Where the colorbar's limits are moved later, there are other ticks.
+            # Moving the colorbar's limits later would give other ticks.
             for other in figure.axes[1:]:
                 other.yaxis.set_major_locator(MaxNLocator(20))
                 other.minorticks_on()
@@ -364,13 +366,13 @@ def test_a_plot_is_drawn_without_tex_and_whatever_the_fonts(
             plt.close(figure)
 
 
-def test_an_explorer_is_saved_where_no_font_is_chosen(explore: Explore) -> None:
+def test_an_explorer_is_saved_if_no_font_is_set(explore: Explore) -> None:
     usual = explore().to_bytes(".png")
     with having({"font.family": []}):
         assert explore().to_bytes(".png") == usual
 
 
-def test_words_and_frames_of_a_plot_are_the_persons() -> None:
+def test_the_text_and_frame_of_a_plot_follow_the_users_settings() -> None:
     made = make_activations(np.ones((4, 4, 2), np.float32))
     with having({"axes.titlesize": 31, "axes.titlelocation": "left", "axes.edgecolor": "red"}):
         ax = plot(made, "conv", ax=Figure().subplots())

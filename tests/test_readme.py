@@ -1,4 +1,4 @@
-"""The README is short, and leads to what it speaks of; the recipes are ten, and short too."""
+"""The README is short and its links work; there are ten short recipes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_animation_is_small_and_moves_for_about_ten_seconds() -> None:
     with Image.open(path) as animation:
         milliseconds = 0
         for frame in ImageSequence.Iterator(animation):
-            # What is known of a frame is known when it is decoded.
+            # The duration is known only after decoding.
             frame.load()
             milliseconds += frame.info["duration"]
     assert 8_000 <= milliseconds <= 14_000
@@ -76,7 +76,7 @@ def test_there_are_ten_recipes_of_at_most_ten_lines_that_lead_on() -> None:
         assert len([line for line in block.text.splitlines() if line.strip()]) <= 10
 
 
-def test_a_recipe_can_be_taken_alone() -> None:
+def test_a_recipe_defines_all_its_names() -> None:
     for block in blocks(RECIPES):
         if block.language != "python":
             continue

@@ -1,4 +1,4 @@
-"""Receptive fields of any model: against pixels that are changed one by one, and published ones."""
+"""Receptive fields of any model, compared with changes of single pixels and published values."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def positive(model: Any, seed: int = 3) -> Any:
 def seen(
     extractor: FeatureExtractor, layers: tuple[LayerInfo, ...], turned: Mapping[str, int]
 ) -> dict[str, Bools]:
-    """Change every pixel in turn: (pixel row, pixel column, unit row, unit column) that change."""
+    """Return which units change with each pixel: (pixel row, pixel column, unit row, column)."""
     assert layers[0].input_size is not None
     height, width = layers[0].input_size
     shape = extractor.model.inputs[0].shape
     channels = shape[turned.get("input", -1)]
     plain = np.ones((1, height, width, channels), np.float32)
     bumped = np.repeat(plain, height * width, axis=0)
-    # By much, so that it is the largest under any pool.
+    # A large change, so that the pixel is the maximum in any pool.
     bumped.reshape(-1, height * width, channels)[range(height * width), range(height * width)] = 99
     inputs = np.moveaxis(np.concatenate([plain, bumped]), -1, turned.get("input", -1))
     made = extractor.model.predict(inputs, batch_size=64, verbose=0)
@@ -58,8 +58,8 @@ def seen(
 def assert_boxes_are_what_is_seen(
     model: Any, size: tuple[int, int], turned: Mapping[str, int] | None = None
 ) -> dict[str, LayerInfo]:
-    """Compare all boxes of all layers; `turned` says where some layers have their channels."""
-    # Its geometry is asked for, and no picture: these take no RGB.
+    """Compare all boxes of all layers; `turned` is the axis of channels, if not the last."""
+    # Only the geometry is used, because these models take no RGB image.
     extractor = FeatureExtractor(model=positive(model), preprocess=np.asarray)
     layers = extractor._network.layers_on(size)
     for name, changed in seen(extractor, layers, turned or {}).items():
@@ -76,7 +76,7 @@ def assert_boxes_are_what_is_seen(
                 assert box == expected, (name, row, column)
                 whole = info.whole_box(row, column)
                 assert whole is not None
-                # Borders, and what strides leave over, can only take away.
+                # Borders, and remainders of strides, can only make a box smaller.
                 assert min(np.subtract(box, whole)[:2]) >= 0, (name, row, column)
                 assert max(np.subtract(box, whole)[2:]) <= 0, (name, row, column)
         assert_nearest_units_are_found(info, (rows, columns))
@@ -86,7 +86,7 @@ def assert_boxes_are_what_is_seen(
 
 
 def assert_nearest_units_are_found(info: LayerInfo, shape: tuple[int, int]) -> None:
-    """Look for the nearest of all units, in steps of a quarter of a pixel."""
+    """Compare `unit_at` with a search of all units, in steps of a quarter of a pixel."""
     downs = [info.field_center(row, 0)[0] for row in range(shape[0])]
     acrosses = [info.field_center(0, column)[1] for column in range(shape[1])]
     for quarter in range(-20, 100):
@@ -243,7 +243,7 @@ POINTWISE: dict[str, Callable[[Any, Any], Any]] = {
     "reversed": lambda _, x: x[..., ::-1] / 255,
     "some channels": lambda _, x: x[:, :, :, 1:],
     "one channel": lambda _, x: x[..., 1][..., None],
-    "a new axis, and gone": lambda k, x: k.ops.squeeze(x[..., :1], -1)[:, :, :, None],
+    "remove and add an axis": lambda k, x: k.ops.squeeze(x[..., :1], -1)[:, :, :, None],
     "unstack and stack": lambda k, x: k.ops.stack(
         [(one - 1) / 3 for one in k.ops.unstack(x, axis=3)], axis=-1
     ),
@@ -253,8 +253,10 @@ POINTWISE: dict[str, Callable[[Any, Any], Any]] = {
         k.ops.roll(k.ops.flip(x, -1), 1, axis=-1), 2, axis=-1
     ),
     "mean of the channels": lambda k, x: x + k.ops.mean(x, axis=-1, keepdims=True),
-    "their largest": lambda k, x: k.ops.expand_dims(k.ops.max(x, axis=-1), -1),
-    "their contrast": lambda k, x: k.ops.std(x * np.array([1, 2, 3.0]), axis=[-1], keepdims=True),
+    "largest of the channels": lambda k, x: k.ops.expand_dims(k.ops.max(x, axis=-1), -1),
+    "spread of the channels": lambda k, x: k.ops.std(
+        x * np.array([1, 2, 3.0]), axis=[-1], keepdims=True
+    ),
     "grey": lambda k, x: k.ops.image.rgb_to_grayscale(x),
     "arithmetic": lambda k, x: k.ops.sqrt(k.ops.clip(k.ops.cast(x, "float32"), 0.5, 400.0)) % 97,
     "where": lambda k, x: k.ops.where(x > 50, x, 2 * x),
@@ -284,7 +286,7 @@ def test_arithmetic_and_indexing_before_the_first_convolution(keras: Any, case: 
         assert known["conv"].receptive_field == 1 + 2 * every
 
 
-def test_maps_that_are_turned_on_the_way(keras: Any) -> None:
+def test_maps_that_are_transposed_inside_the_model(keras: Any) -> None:
     layers, first = keras.layers, {"data_format": "channels_first"}
     inputs = keras.Input((2, None, None))
     maps = layers.ZeroPadding2D(((2, 0), (0, 1)), name="padded", **first)(inputs)
@@ -301,7 +303,7 @@ def test_maps_that_are_turned_on_the_way(keras: Any) -> None:
     assert [info.channels for info in known.values()] == [2, 2, 4, 4, 4, 4, 4, 2]
 
 
-def test_a_function_that_turns_maps_to_channels_first_is_seen_through(keras: Any) -> None:
+def test_a_lambda_that_transposes_maps_to_channels_first_is_recognised(keras: Any) -> None:
     layers, inputs = keras.layers, keras.Input((64, 96, 3))
     maps = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
     turned = layers.Lambda(lambda x: keras.ops.transpose(x, (0, 3, 1, 2)), name="turned")(maps)
@@ -319,7 +321,7 @@ def test_fields_that_no_border_touches_are_whole(keras: Any, size: tuple[int, in
     model = chain(
         keras,
         layers.Conv2D(2, 3, strides=2, name="a"),
-        # Of three neighbours two see the same pixels, and the third others.
+        # Two of three neighbours see the same pixels, and the third sees others.
         layers.UpSampling2D((2, 3), interpolation="bilinear", name="b"),
         layers.Conv2D(2, 3, name="c"),
         layers.Conv2DTranspose(2, 2, strides=2, name="d"),
@@ -354,7 +356,7 @@ def undefined_after(keras: Any, layer: Any) -> bool:
     return False
 
 
-def test_what_sees_the_whole_map_has_no_receptive_field(keras: Any) -> None:
+def test_layers_with_and_without_a_receptive_field(keras: Any) -> None:
     layers = keras.layers
 
     class Mine(keras.layers.Layer):  # type: ignore[misc]
@@ -415,7 +417,7 @@ def test_what_sees_the_whole_map_has_no_receptive_field(keras: Any) -> None:
     assert [undefined_after(keras, layer) for layer in defined] == [False] * len(defined)
 
 
-def test_branches_of_different_stride_have_none_together(keras: Any) -> None:
+def test_branches_of_different_stride_have_no_common_field(keras: Any) -> None:
     layers = keras.layers
     inputs = keras.Input((8, 8, 3))
     halved = layers.Conv2D(2, 3, strides=2, padding="same", name="halved")(inputs)
@@ -425,7 +427,7 @@ def test_branches_of_different_stride_have_none_together(keras: Any) -> None:
     assert (known["halved"].receptive_field, known["cut"].receptive_field) == (3, 3)
     assert (known["halved"].stride, known["cut"].stride) == (2, 1)
     assert known["both"].receptive_field is None
-    # Nobody knows where such a map lies: it is laid over the whole image.
+    # The position of such a map is unknown: it is stretched over the whole image.
     place = known["both"].placement
     assert (place.top, place.left, place.row_step, place.column_step) == (-0.5, -0.5, 2, 2)
 
@@ -449,7 +451,7 @@ def test_receptive_fields_of_known_networks(keras: Any) -> None:
         assert (info.receptive_field, info.stride) == (field, stride), name
 
 
-def test_vgg19s_own_table_is_what_the_walk_through_its_layers_finds(keras: Any) -> None:
+def test_the_table_of_vgg19_equals_the_computed_fields(keras: Any) -> None:
     model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
     size = (64, 75)
     walked = FeatureExtractor(model=model)._network.layers_on(size)
@@ -466,8 +468,8 @@ def test_vgg19s_own_table_is_what_the_walk_through_its_layers_finds(keras: Any) 
 # The arithmetic ----------------------------------------------------------------------------------
 
 
-def test_same_padding_puts_the_odd_one_at_the_end() -> None:
-    # TensorFlow: 224 pixels by stride 2 need one of padding, 75 two.
+def test_same_padding_puts_the_odd_pixel_at_the_end() -> None:
+    # TensorFlow: at stride 2, 224 pixels need one pixel of padding, and 75 need two.
     even, odd = (Reach.of_pixels(n).window(3, 2, padding="same") for n in (224, 75))
     assert (even.center, odd.center) == (1.0, 0.0)
     assert (even.units, odd.units) == (112, 38)
@@ -476,7 +478,7 @@ def test_same_padding_puts_the_odd_one_at_the_end() -> None:
     assert even.spans[-2:] == (222, 224)
 
 
-def test_enlarged_maps_come_back_to_a_stride_without_a_trace() -> None:
+def test_enlarging_and_pooling_cancel_out() -> None:
     pixels = Reach.of_pixels(12)
     back = pixels.resized(24, "nearest").window(2, 2)
     assert (back.stride, back.size, back.center, back.edge) == (1, 1, 0, -0.5)

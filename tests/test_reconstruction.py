@@ -1,4 +1,4 @@
-"""What a layer leaves of a picture, and style: against known errors, NumPy and PyTorch."""
+"""Reconstructions and style, compared with known errors, NumPy and PyTorch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RGB8 = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def learned() -> Iterator[FeatureExtractor]:
-    """The filters that the figures of before are of."""
+    """Return an extractor with the filters for which the errors below were measured."""
     with networks_apart():
         yield FeatureExtractor("kmeans", size=(96, 96))
 
@@ -61,19 +61,20 @@ def error(found: Floats, wanted: Floats) -> float:
         pytest.param("block5_conv1", 200, (0.18, 82), marks=pytest.mark.slow),
     ],
 )
-def test_it_is_nearer_than_plain_steps_came(
+def test_reconstructions_are_nearer_than_those_of_plain_steps(
     learned: FeatureExtractor, seen: Activations, layer: str, steps: int, most: tuple[float, float]
 ) -> None:
-    """300 plain steps of Adam came to .10, .21, .20, .10 and .07, and to 12, 71, 87, 94 and 93.
+    """The errors of maps and pixels stay below the given limits.
 
-    Those are levels. In block 5 plain steps come nearer to the maps, and stay further from the
-    photograph.
+    After 300 plain steps of Adam, they were .10, .21, .20, .10 and .07 for the maps of the last
+    five cases, and 12, 71, 87, 94 and 93 levels for the pixels. In block 5, plain steps come
+    nearer to the maps, but stay further from the photograph.
     """
     found = made(learned, seen, layer, steps=steps)
     assert found.error < most[0]
     assert found.pixel_rms is not None
     assert found.pixel_rms < most[1]
-    # What is told is so.
+    # The reported errors are those of the image.
     again = learned(found.image)
     assert found.error == pytest.approx(error(again[layer], seen[layer]), rel=1e-3)
     off = found.image.astype(float) - seen.image
@@ -84,7 +85,9 @@ def test_it_is_nearer_than_plain_steps_came(
 
 
 @pytest.mark.slow
-def test_less_is_left_from_block_to_block(learned: FeatureExtractor, seen: Activations) -> None:
+def test_deeper_blocks_retain_less_of_the_photograph(
+    learned: FeatureExtractor, seen: Activations
+) -> None:
     layers = ["block1_conv2", "block2_conv2", "block3_conv1", "block4_conv1"]
     found = [made(learned, seen, layer, steps=100) for layer in layers]
     apart = [one.pixel_rms or 0 for one in found]
@@ -93,7 +96,7 @@ def test_less_is_left_from_block_to_block(learned: FeatureExtractor, seen: Activ
 
 
 @pytest.mark.slow
-def test_the_prior_chooses_what_is_more_like_the_photograph(
+def test_the_prior_brings_the_image_nearer_to_the_photograph(
     learned: FeatureExtractor, seen: Activations
 ) -> None:
     with_prior = made(learned, seen, "block2_conv2", steps=100)
@@ -102,7 +105,7 @@ def test_the_prior_chooses_what_is_more_like_the_photograph(
     assert (with_prior.pixel_rms or 0) < (without.pixel_rms or 0) / 2
 
 
-def test_some_channels_and_one_place_alone(
+def test_only_some_channels_or_one_location(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     layer = "features.5"
@@ -169,7 +172,7 @@ def test_it_comes_as_it_becomes_clear_and_the_same_seed_gives_the_same_bytes(
         ({"steps": 0}, "steps 0 is not a whole number of at least 1"),
     ],
 )
-def test_what_cannot_be_asked_is_told_in_a_sentence(
+def test_bad_arguments_are_refused_in_one_line(
     extractor: FeatureExtractor,
     activations: Activations,
     arguments: dict[str, Any],
@@ -181,7 +184,7 @@ def test_what_cannot_be_asked_is_told_in_a_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_dead_maps_and_others_activations_are_told(
+def test_dead_maps_and_activations_of_other_networks_are_refused(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     maps = activations["block1_conv2"]
@@ -200,7 +203,7 @@ def test_a_channel_that_is_dead_for_noise_is_told(
     assert activations["block2_conv1"][..., 19].any()
     with pytest.raises(ValueError, match="has no gradient for the initial noise"):
         made(extractor, activations, "block2_conv1", channels=[19])
-    # Before the ReLU there is one.
+    # Before the ReLU there is a gradient.
     found = made(extractor, activations, "features.5", channels=[19], steps=5)
     assert found.error < found.history[0]
 
@@ -226,7 +229,9 @@ def test_a_gram_matrix_is_pytorchs(activations: Activations) -> None:
     assert gram(activations, "features.7") == pytest.approx(expected, rel=1e-3, abs=1e-2)
 
 
-def test_distances_are_gatyss(extractor: FeatureExtractor, activations: Activations) -> None:
+def test_distances_are_those_of_gatys(
+    extractor: FeatureExtractor, activations: Activations
+) -> None:
     other = extractor(activations.image[:, ::-1].copy())
     one, two = (maps["block2_conv1"].astype(np.float64) for maps in (activations, other))
     assert content_distance(activations, other, "block2_conv1") == pytest.approx(
@@ -242,9 +247,7 @@ def test_distances_are_gatyss(extractor: FeatureExtractor, activations: Activati
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_distances_are_zero_for_the_same_and_invariant_as_their_formulas_say(
-    relative: bool,
-) -> None:
+def test_distances_have_the_invariances_of_their_formulas(relative: bool) -> None:
     generator = np.random.default_rng(6)
     maps = np.maximum(generator.standard_normal((6, 7, 5)), 0).astype(np.float32)
     first = make_activations(maps)
@@ -252,13 +255,13 @@ def test_distances_are_zero_for_the_same_and_invariant_as_their_formulas_say(
     mixed = make_activations(maps.reshape(42, 5)[order].reshape(6, 7, 5))
     assert content_distance(first, first, "conv", relative=relative) == 0
     assert style_distance(first, first, "conv", relative=relative) == 0
-    # Style does not know where things are; content does.
+    # Style does not depend on positions; content does.
     assert style_distance(first, mixed, "conv", relative=relative) == pytest.approx(0, abs=1e-12)
     assert content_distance(first, mixed, "conv", relative=relative) > 0.1
-    # Nor does it know how large the picture is.
+    # Nor does style depend on the size of the image.
     tiled = make_activations(np.tile(maps, (2, 3, 1)))
     assert style_distance(first, tiled, "conv", relative=relative) == pytest.approx(0, abs=1e-12)
-    # Neither knows the channels' order, and both are the same from either side.
+    # Both distances are symmetric, and do not depend on the order of channels.
     turned, other = maps[..., ::-1].copy(), maps[::-1].copy()
     for distance in (content_distance, style_distance):
         there = distance(first, make_activations(other * 2), "conv", relative=relative)
@@ -294,7 +297,7 @@ def test_distances_of_what_cannot_be_compared_are_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_maps_that_are_no_numbers_are_told(bad: float) -> None:
+def test_nonfinite_maps_are_refused(bad: float) -> None:
     maps = np.ones((4, 5, 3), np.float32)
     good = make_activations(maps.copy())
     maps[2, 3, 1] = bad

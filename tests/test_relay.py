@@ -25,7 +25,7 @@ def read(connection: socket.socket, size: int) -> bytes:
 
 @contextmanager
 def serving(serve: Serve) -> Iterator[int]:
-    """Serve each connection on a thread of its own; give the port."""
+    """Serve each connection on its own thread; yield the port."""
     threads: list[threading.Thread] = []
 
     def answer(connection: socket.socket) -> None:
@@ -45,7 +45,7 @@ def serving(serve: Serve) -> Iterator[int]:
         accepting = threading.Thread(target=accept)
         accepting.start()
         yield listener.getsockname()[1]
-        # Closing alone wakes no `accept`.
+        # Closing the socket alone does not end `accept`.
         listener.shutdown(socket.SHUT_RDWR)
         accepting.join()
     for thread in threads:
@@ -62,7 +62,7 @@ def echo(connection: socket.socket) -> None:
 
 
 def answer_at_the_end(connection: socket.socket) -> None:
-    """Answer when all is there, as over a connection that is closed in one direction first."""
+    """Answer once the client has closed its direction of the connection."""
     connection.sendall(read_all(connection)[::-1])
 
 

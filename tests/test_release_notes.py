@@ -1,4 +1,4 @@
-"""The text of a GitHub release is the CHANGELOG's section, and a wrong tag publishes nothing."""
+"""The text of a GitHub release is a section of the CHANGELOG, and a wrong tag is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_tag_of_another_version_is_refused(tag: str) -> None:
     "changelog",
     [
         CHANGELOG.replace("[1.2.3]", "[1.2.4]"),
-        # No date; nothing in it; another number that begins alike.
+        # No date; an empty section; a version that matches if a dot means any character.
         CHANGELOG.replace("[1.2.3] - 2026-12-01", "[1.2.3]"),
         CHANGELOG.replace("### Added\n\n- A lamp.\n- See [the lamp].\n", ""),
         CHANGELOG.replace("[1.2.3]", "[1x2x3]"),

@@ -1,4 +1,4 @@
-"""A saved notebook shows the explorer's picture where no kernel is."""
+"""A saved notebook shows the explorer's picture without a kernel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_saved_notebook_shows_the_picture_with_and_without_widget_state(tmp_pa
     expected = render(activations, "block2_pool", "max", cmap="gray", scale="channel").rgba
     greys = {tuple(map(int, colour[:3])) for colour in expected.reshape(-1, 4)}
 
-    # GitHub and nbviewer take the output's picture, a page that loads widgets their state.
+    # GitHub and nbviewer show the output's image; a page that loads widgets uses their state.
     for cell in saved.cells:
         (output,) = [o for o in cell.outputs if "image/png" in o.get("data", {})]
         assert len(greys & colours(output.data["image/png"])) > len(greys) / 2

@@ -1,4 +1,4 @@
-"""Display ranges: what each policy gives, and how values meet the colours."""
+"""Display ranges: normalisation, the top of a range, clipping, and the named scales."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_symmetric_range_treats_both_signs_alike(share: float, top: float, gam
     limits = range_up_to(top, signed=True, gamma=gamma)
     up, down = limits.normalise(np.array([value, -value], np.float32))
     assert up - 0.5 == pytest.approx(0.5 - down, abs=1e-6)
-    # The half from 0 to the top, bent as the range from 0 to the top is.
+    # The upper half has the same gamma curve as a range from 0 to the top.
     assert up == pytest.approx(0.5 + 0.5 * (value / top) ** gamma, abs=1e-4)
 
 
@@ -82,7 +82,7 @@ def test_the_top_is_numpys_percentile_of_the_positive_values(
 
 
 def test_the_top_of_known_numbers() -> None:
-    # 1 to 5 are positive: three quarters of the way is 4; the zeros and the -7 do not count.
+    # The positive values are 1 to 5, whose 75th percentile is 4; zeros and the -7 do not count.
     values = np.array([0, 5, 0, 3, -7, 1, 2, 4, 0], np.float32)
     assert top_of(values, 75) == 4.0
     assert top_of(values, 100) == 5.0
@@ -151,7 +151,7 @@ def test_the_top_of_many_values_is_numpys_too(size: int, percentile: float) -> N
         assert top_of(values, percentile) == pytest.approx(expected, rel=1e-6)
 
 
-def test_what_is_no_number_hides_no_clipping() -> None:
+def test_nan_hides_no_clipping() -> None:
     values = np.array([0, 5, np.nan], np.float32)
     assert DisplayRange(0.0, 1.0).clipped(values) == (False, True)
     assert top_of(np.zeros(0, np.float32), 99) == 0

@@ -1,4 +1,4 @@
-"""What files, names and addresses of others cannot do: each seen by its effect outside."""
+"""What untrusted files, names and URLs cannot do, observed by their effects outside."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ CODE = "'\"\"\"\n); open('canary', 'w')#\n\\'$x^{$"
 
 
 @pytest.fixture
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """A server that has a picture and weights for whoever comes, and nobody is to come."""
+def unused_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """Yield a server that answers each request with a picture; it must not get any."""
     with Mirror() as server:
         stream = io.BytesIO()
         Image.new("RGB", (40, 40)).save(stream, "png")
@@ -78,8 +78,8 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
 @pytest.mark.parametrize(
     "scheme", ["http:", "HTTP:", "https:", "ftp:", "s3:", ""], ids=lambda one: one or "none"
 )
-def test_no_address_is_fetched(scheme: str, nobody: Mirror, photo: Any) -> None:
-    address = f"{scheme}{nobody.url.removeprefix('http:')}cat"
+def test_no_address_is_fetched(scheme: str, unused_server: Mirror, photo: Any) -> None:
+    address = f"{scheme}{unused_server.url.removeprefix('http:')}cat"
     with pytest.raises(ImageError, match=r"URL|not found"):
         load_image(f"{address}.png")
     for suffix in (".png", ".h5", ".weights.h5", ".keras", ".pth", ".safetensors", ".npz"):
@@ -90,27 +90,27 @@ def test_no_address_is_fetched(scheme: str, nobody: Mirror, photo: Any) -> None:
             load(f"{address}.npz")
     assert main(["render", f"{address}.png", "-o", "x.png"]) == 1
     assert not Path("x.png").exists()
-    assert nobody.requests == []
+    assert unused_server.requests == []
 
 
 def test_no_control_and_no_state_fetches_an_address(
-    explore: Callable[..., LayerExplorer], nobody: Mirror, photo: Any
+    explore: Callable[..., LayerExplorer], unused_server: Mirror, photo: Any
 ) -> None:
     explorer = explore()
     before = explorer.image
     with pytest.raises(ImageError, match=r"is a URL, not a file: download it and pass"):
-        explorer.image = f"{nobody.url}cat.png"
+        explorer.image = f"{unused_server.url}cat.png"
     explorer.panel = "Open & save"
     field = next(
         one for one in widgets_of(explorer) if getattr(one, "placeholder", "").startswith("path of")
     )
-    field.value = f"{nobody.url}cat.png"
+    field.value = f"{unused_server.url}cat.png"
     assert "is a URL, not a file" in problem(explorer)
     assert explorer.image is before
-    state = {**explorer.state(), "weights": f"{nobody.url}cat.h5"}
+    state = {**explorer.state(), "weights": f"{unused_server.url}cat.h5"}
     with pytest.raises(WeightsError):
         LayerExplorer.from_state(photo, state)
-    assert nobody.requests == []
+    assert unused_server.requests == []
 
 
 def test_without_a_download_no_connection_is_opened(
@@ -147,7 +147,7 @@ def test_what_is_downloaded_has_a_known_hash_and_an_address_with_https() -> None
     published += [one.file for one in APPLICATIONS.values()]
     assert len(published) == 4 + 38
     hashless = [file for file in published if not file.hash]
-    # Keras knows of none either.
+    # Keras has no hash for these either.
     assert [file.title.split()[0] for file in hashless] == ["MobileNet", "MobileNetV2"]
     for file in [imagenet.IMAGENET_NAMES, *published]:
         assert file.base.startswith("https://")
@@ -159,7 +159,7 @@ def test_what_is_downloaded_has_a_known_hash_and_an_address_with_https() -> None
 
 
 class Elsewhere(requests.adapters.HTTPAdapter):
-    """A server with https, which this computer has not: it answers with an address elsewhere."""
+    """A stub of an HTTPS server, which redirects to `location`."""
 
     location = ""
 
@@ -180,10 +180,10 @@ class Elsewhere(requests.adapters.HTTPAdapter):
     ],
 )
 def test_a_download_with_https_stays_with_https(
-    location: str, said: str, nobody: Mirror, home: Path, monkeypatch: pytest.MonkeyPatch
+    location: str, said: str, unused_server: Mirror, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(remote.ADDRESS_VARIABLE, "https://mirror.example/vgg")
-    monkeypatch.setattr(Elsewhere, "location", location.format(url=nobody.url))
+    monkeypatch.setattr(Elsewhere, "location", location.format(url=unused_server.url))
     session_init = requests.Session.__init__
 
     def begin(session: requests.Session) -> None:
@@ -192,14 +192,14 @@ def test_a_download_with_https_stays_with_https(
 
     monkeypatch.setattr(requests.Session, "__init__", begin)
     with pytest.raises(WeightsError) as caught:
-        passing_for(imagenet.IMAGENET["vgg19"], nobody.payload).download(progress=False)
+        passing_for(imagenet.IMAGENET["vgg19"], unused_server.payload).download(progress=False)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert nobody.requests == []
+    assert unused_server.requests == []
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
-# --- files that would run something
+# --- files that would run code
 
 
 class Trap:
@@ -214,7 +214,7 @@ def test_learned_weights_with_a_pickle_run_nothing(tmp_path: Path) -> None:
     mark, path = tmp_path / "it ran", tmp_path / "x.npz"
     trap = np.empty(1, object)
     trap[0] = Trap(mark)
-    pickle.loads(pickle.dumps(trap))  # noqa: S301 - that it is a trap
+    pickle.loads(pickle.dumps(trap))  # noqa: S301 - shows that the trap works
     assert mark.exists()
     mark.unlink()
     with np.load(embedded_path()) as archive:
@@ -236,7 +236,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpa
 
 
 def iptc(inside: bytes) -> bytes:
-    """A picture in IPTC's envelope: fields of 5 bytes and their content, by its standard."""
+    """Wrap a picture in IPTC's format: fields, each with a header of 5 bytes."""
     fields = [
         ((3, 60), bytes([1, 1])),
         ((3, 65), bytes([1])),
@@ -258,7 +258,7 @@ def test_no_picture_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyP
     program(folder, "gs", mark)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
-    # That it would: Pillow asks Ghostscript, which interprets what is in the file.
+    # Pillow itself would run Ghostscript, which interprets the file.
     with Image.open(io.BytesIO(EPS)) as picture, pytest.raises(OSError, match="cannot identify"):
         picture.load()
     assert mark.exists()
@@ -290,7 +290,7 @@ def test_a_keras_archive_is_not_unpacked(tmp_path: Path) -> None:
 # --- files that would fill the memory
 
 MOST = 40_000_000
-"""Bytes, which are less than each of these files asks for."""
+"""In bytes; each of these files asks for more."""
 
 
 @pytest.fixture
@@ -304,14 +304,14 @@ def little_memory() -> Iterator[None]:
 
 
 def npy(shape: tuple[int, ...], descr: str = "<f4", body: bytes = b"") -> bytes:
-    """An array's header by NumPy's format, version 1.0, and whatever is behind it."""
+    """Return an array's header in NumPy's format, version 1.0, followed by `body`."""
     header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> dict[str, bytes]:
-    """The members of a file of activations."""
+    """Return the members of a file of activations."""
     path = tmp_path / "good.npz"
     make_activations(np.ones((4, 5, 3), np.float32)).save(path)
     with zipfile.ZipFile(path) as archive:
@@ -367,7 +367,7 @@ def test_what_unpacks_to_more_than_is_allowed_is_refused_unread(
 def test_a_large_file_of_activations_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Uncompressed, as they are saved, they are as large as the file.
+    # Arrays are saved uncompressed, so they are no larger than the file.
     monkeypatch.setattr(safe_npz, "MOST_BYTES", 100)
     path = tmp_path / "large.npz"
     maps = np.arange(40 * 50 * 3, dtype=np.float32).reshape(40, 50, 3)
@@ -458,7 +458,7 @@ def test_pictures_that_claim_or_unpack_to_too_much() -> None:
 
 
 class Tags(HTMLParser):
-    """Refuses every element and attribute that is not one of ours."""
+    """A parser that refuses every element and attribute that the package does not write."""
 
     allowed = frozenset(
         {"b", "div", "span", "details", "summary", "pre", "table", "caption", "thead", "tbody"}
@@ -469,12 +469,12 @@ class Tags(HTMLParser):
         assert tag in self.allowed, self.get_starttag_text()
         names = {name for name, _ in attrs}
         drawn = {"viewbox", "preserveaspectratio", "x", "y", "width", "height", "fill"}
-        ours = {"style", "class", "role", "scope", "colspan", "title", "tabindex"}
-        assert names <= ours | drawn | {name for name in names if name.startswith("aria-")}
+        usual = {"style", "class", "role", "scope", "colspan", "title", "tabindex"}
+        assert names <= usual | drawn | {name for name in names if name.startswith("aria-")}
 
 
 def assert_no_markup(root: Any) -> str:
-    """Parse all that a page would take for markup, and return it."""
+    """Check everything that a page would render as HTML, and return it."""
     page = []
     for widget in widgets_of(root, *root._switcher.made()):
         assert not getattr(widget, "description_allow_html", False)
@@ -502,11 +502,11 @@ def hostile_mode() -> Iterator[str]:
 
 @pytest.fixture
 def hostile(hostile_mode: str, tmp_path: Path) -> Iterator[LayerExplorer]:
-    """An explorer with such a name wherever a person can give one."""
+    """Yield an explorer with a hostile name wherever a user can give one."""
     import keras
 
     inputs = keras.Input((32, 32, 3))
-    # TensorFlow allows no more than this in a layer's name.
+    # Of the characters of markup, TensorFlow allows only this one in a layer's name.
     name = "b.o>i"
     model = keras.Model(inputs, keras.layers.Conv2D(4, 3, activation="relu", name=name)(inputs))
     path = tmp_path / f"{MARKUP}$x^{{$.png"
@@ -523,7 +523,7 @@ def test_no_name_is_markup(hostile: LayerExplorer, tmp_path: Path) -> None:
         hostile.location = (3, 4)
         said = assert_no_markup(hostile)
         assert "&lt;img src=x onerror=alert(1)&gt;" in said
-    # What an error quotes is no markup either.
+    # Text that an error quotes is escaped, too.
     hostile.reporting_errors(lambda: hostile.choose(layer=f"no {MARKUP}"))()
     assert "&lt;img" in problem(hostile)
     hostile.reporting_errors(lambda: hostile.choose(image=str(tmp_path / f"no {MARKUP}")))()
@@ -587,7 +587,7 @@ def test_no_name_is_a_formula_or_tex(hostile: LayerExplorer) -> None:
     named: list[Text] = []
     for figure in figures:
         assert figure is not None
-        # matplotlib's own stub has the type of a class here.
+        # matplotlib's type stub does not know that a class is allowed here.
         found: Any = figure.findobj(Text)
         named += [text for text in found if "b.o>i" in text.get_text()]
     assert len(named) >= 2
@@ -596,7 +596,7 @@ def test_no_name_is_a_formula_or_tex(hostile: LayerExplorer) -> None:
 
 
 def assert_safe(code: str, constants: set[str]) -> None:
-    """Check that code only calls what is ours, and that each name is one string in it."""
+    """Check that code calls only expected functions, and has each constant as one string."""
     tree = ast.parse(code)
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     assert calls <= {
@@ -609,7 +609,7 @@ def assert_safe(code: str, constants: set[str]) -> None:
 
 
 def test_no_name_is_code(hostile: LayerExplorer, hostile_mode: str, tmp_path: Path) -> None:
-    # A model of one's own has no code; that of a file is where such names come together.
+    # A custom model has no code, so the hostile names are those of files.
     path = tmp_path / f"{CODE.replace('/', '')}.npz"
     path.write_bytes(embedded_path().read_bytes())
     picture = tmp_path / f"{CODE.replace('/', '')}.png"

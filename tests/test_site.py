@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds without a warning, is whole, and fetches nothing."""
+"""The documentation site: it builds without a warning, is complete, and fetches nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vgg_widget.pictures.scaling import SCOPES
 
 REPOSITORY = Path(vgg_widget.__file__).parent.parent
 DOCS = REPOSITORY / "docs"
-# What a page fetches by itself; where a link leads is the reader's choice.
+# What a page fetches without a click; links may lead anywhere.
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source|video|embed)\b[^>]*?\bsrc\s*=\s*["']([^"']*)"""
     r"""|<link\b[^>]*?\bhref\s*=\s*["']([^"']*)"""
@@ -35,10 +35,10 @@ NAMED = re.compile(r"""\bid\s*=\s*["']([^"']*)""")
 
 
 def build(target: Path) -> subprocess.CompletedProcess[str]:
-    """Build as ``make docs`` does."""
+    """Build the site like ``make docs``."""
     return subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", str(DOCS), str(target)],
-        # The kernels that make the pictures find their own configuration folders.
+        # The kernels that draw the pictures get their own configuration folder.
         env={**os.environ, "IPYTHONDIR": str(target.parent / "ipython")},
         capture_output=True,
         text=True,
@@ -47,13 +47,13 @@ def build(target: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-# Two kernels draw its pictures, which a busy machine lets wait.
+# Two kernels draw the site's pictures, which takes long on a busy machine.
 @pytest.mark.timeout(900)
 def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
     site = tmp_path / "site"
     done = build(site)
     assert done.returncode == 0, done.stdout + done.stderr
-    # The theme's own templates lie among its scripts.
+    # The theme has templates among its scripts.
     found = [path for path in site.rglob("*.html") if "_static" not in path.parts]
     pages = {path: path.read_text(encoding="utf-8") for path in found}
     ids = {path: set(map(html.unescape, NAMED.findall(text))) for path, text in pages.items()}
@@ -74,7 +74,7 @@ def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path)
                 target.fragment
                 and place in ids
                 and unquote(target.fragment) not in ids[place]
-                # The address of an explorer's page says what is on show.
+                # On an explorer's page, the fragment is what to show.
                 and place.parent != site / "pages"
             ):
                 wrong.append((page.name, address))
@@ -82,7 +82,7 @@ def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path)
         fetched = STYLED.findall(sheet.read_text(encoding="utf-8"))
         wrong += [(sheet.name, address) for address in fetched if urlsplit(address).netloc]
     assert not wrong
-    # Formulas are shown by the browser itself.
+    # The browser itself renders formulas.
     scales = pages[site / "explanation" / "scales.html"]
     assert "<math" in scales
     # A picture of each mode, made by the build.
@@ -95,7 +95,7 @@ def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path)
 
 
 def assert_explorers_are_there(site: Path, pages: dict[Path, str]) -> None:
-    """Ten pages of feature maps, two of them shown on other pages too."""
+    """Assert that ten pages of feature maps exist, and that two other pages embed one each."""
     made = sorted((site / "pages").glob("*.html"))
     assert len(made) == 10
     for path in made:
@@ -118,7 +118,7 @@ def assert_everything_public_is_described(site: Path) -> None:
         if kind.__module__.startswith("vgg_widget."):
             own |= {name for name, value in vars(kind).items() if isinstance(value, property)}
             own |= {name for name, value in vars(kind).items() if callable(value)}
-    # What the base class has of its own is described by ipywidgets.
+    # ipywidgets describes the members of its base class.
     own = {name for name in own if not name.startswith("_") and name not in dir(VBox)}
     own -= {"hold_trait_notifications", *SETTINGS, *LOOKS}
     assert {f"vgg_widget.LayerExplorer.{name}" for name in own} <= described
@@ -163,7 +163,7 @@ def test_every_key_is_listed() -> None:
         )
 
 
-def test_every_page_is_on_a_list() -> None:
+def test_every_page_is_in_a_toctree() -> None:
     listed = set()
     for found in DOCS.rglob("*.md"):
         for block in re.findall(r"```{toctree}\n(.*?)```", found.read_text("utf-8"), re.DOTALL):

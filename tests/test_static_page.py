@@ -1,4 +1,4 @@
-"""`show_static`: the explorer's page in the output of a cell, and what a cell cannot show."""
+"""`show_static`: the explorer's page in a cell's output, its name and size, errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture
 def cell(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What a cell displays."""
+    """Return a list of everything that is displayed."""
     displayed: list[Any] = []
     monkeypatch.setattr("IPython.display.display", displayed.append)
     return displayed
@@ -55,26 +55,26 @@ def test_a_cell_holds_the_page_to_the_letter(
     output = Elements(bundle["text/html"])
     ((tag, attributes),) = output.found
     assert tag == "iframe"
-    # What no file can hold, half of a pair of UTF-16, no notebook can.
+    # Neither a file nor a notebook can hold half of a UTF-16 surrogate pair.
     page, title = (
         text.encode("utf-8", "replace").decode()
         for text in (explorer.to_html(layers=LAYER, title=HOSTILE), HOSTILE)
     )
     assert attributes["srcdoc"] == page
     assert attributes["title"] == title
-    # Without the notebook's origin its script reaches nothing of the notebook's.
+    # Without the notebook's origin, the page's script cannot access the notebook.
     assert str(attributes["sandbox"]).split() == ["allow-scripts", "allow-downloads"]
-    # The code that it shows can be copied.
+    # The page can copy its code to the clipboard.
     assert attributes["allow"] == "clipboard-write"
     assert "width: 100%; height: 640px" in str(attributes["style"])
-    # JupyterLab shows the words where it takes frames out of what it does not trust.
+    # JupyterLab shows this text where it removes frames from untrusted output.
     assert output.words.endswith("trust this notebook.")
     with Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 200
 
 
-def test_its_name_is_the_titles_the_pictures_or_a_plain_one(
+def test_the_frame_is_named_after_its_title_or_its_image(
     explore: Callable[..., LayerExplorer], photo: np.ndarray, tmp_path: Path, cell: list[Any]
 ) -> None:
     Image.fromarray(photo).save(tmp_path / "cat.jpg")
@@ -90,7 +90,7 @@ def test_its_name_is_the_titles_the_pictures_or_a_plain_one(
     ]
 
 
-def test_without_a_notebook_a_line_says_what_a_notebook_shows(
+def test_without_a_notebook_a_line_describes_the_page(
     explore: Callable[..., LayerExplorer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     explore().show_static(layers=LAYER, title="A cat")
@@ -98,7 +98,7 @@ def test_without_a_notebook_a_line_says_what_a_notebook_shows(
 
 
 @pytest.mark.parametrize("height", [0, 199, 4001, -5, 900.0, "900", True, float("nan")])
-def test_a_height_that_is_none_is_refused_before_any_work(
+def test_an_invalid_height_is_refused_before_any_work(
     explore: Callable[..., LayerExplorer], cell: list[Any], height: Any
 ) -> None:
     explorer = explore()
@@ -112,7 +112,7 @@ def test_a_height_that_is_none_is_refused_before_any_work(
     assert cell == []
 
 
-def test_what_no_page_can_be_made_of_is_refused(
+def test_unknown_layers_and_closed_explorers_are_refused(
     explore: Callable[..., LayerExplorer], cell: list[Any]
 ) -> None:
     explorer = explore()

@@ -1,4 +1,4 @@
-"""Many images: in order, by name, read ahead of the network, in bounded memory."""
+"""`FeatureExtractor.stream`: order, names, errors, reading ahead, and bounded memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def noise(height: int, width: int, seed: int) -> RGB8:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> list[Path]:
-    """Three good pictures of two sizes, with a bad one in second place."""
+    """Return three good images of two sizes, with a bad one in second place."""
     for number, side in ((0, 40), (2, 40), (3, 50)):
         Image.fromarray(noise(side, 36, number)).save(tmp_path / f"{number}.png")
     (tmp_path / "1.png").write_bytes(b"no picture")
@@ -70,7 +70,7 @@ def test_an_array_is_named_by_its_place(extractor: FeatureExtractor) -> None:
         list(extractor.stream(images))
 
 
-def test_all_bad_is_nothing_and_each_is_told(extractor: FeatureExtractor) -> None:
+def test_bad_images_alone_give_nothing_but_warnings(extractor: FeatureExtractor) -> None:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert list(extractor.stream([b"no", b"nor this"], on_error="skip")) == []
@@ -85,14 +85,14 @@ def test_all_bad_is_nothing_and_each_is_told(extractor: FeatureExtractor) -> Non
         ({"batch_size": True}, "batch_size True"),
     ],
 )
-def test_bad_arguments_are_told_at_the_call(
+def test_bad_arguments_are_refused_at_the_call(
     extractor: FeatureExtractor, arguments: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         extractor.stream([], **arguments)
 
 
-def test_what_is_no_collection_is_told_at_the_call(extractor: FeatureExtractor) -> None:
+def test_images_that_are_no_collection_are_refused_at_the_call(extractor: FeatureExtractor) -> None:
     with pytest.raises(TypeError, match="images is a int"):
         extractor.stream(3)  # type: ignore[arg-type]
 
@@ -117,7 +117,7 @@ def test_pictures_are_read_while_the_network_runs(
     monkeypatch.setattr(FeatureExtractor, "read", noted)
     stream = extractor.stream(images, batch_size=1)
     next(stream)
-    # Without anything being asked for.
+    # The second image is read before it is requested.
     assert second.wait(10)
     assert threading.current_thread() not in threads
     stream.close()  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ def test_a_stream_that_is_left_ends_its_threads_and_takes_no_more(
     assert len(taken) <= 2 + 2 * 2 + 2
 
 
-def test_an_error_of_the_callers_own_iterable_is_its_own(extractor: FeatureExtractor) -> None:
+def test_an_error_in_the_callers_iterable_is_raised_unchanged(extractor: FeatureExtractor) -> None:
     def broken() -> Iterator[RGB8]:
         yield noise(32, 32, 0)
         raise RuntimeError("the camera is gone")
@@ -153,7 +153,9 @@ def test_an_error_of_the_callers_own_iterable_is_its_own(extractor: FeatureExtra
         next(stream)
 
 
-def test_one_buffer_filled_anew_for_each_image_is_read_in_time(extractor: FeatureExtractor) -> None:
+def test_a_buffer_that_is_reused_for_each_image_is_read_in_time(
+    extractor: FeatureExtractor,
+) -> None:
     buffer = np.zeros((32, 32, 3), np.uint8)
 
     def camera() -> Iterator[RGB8]:
@@ -176,7 +178,7 @@ def test_the_frames_of_an_animation_are_streamed(
     assert [int(one.image[0, 0, 0]) for one in streamed] == [0, 100, 200]
 
 
-def test_what_is_left_out_is_told_every_time(extractor: FeatureExtractor) -> None:
+def test_each_stream_warns_of_skipped_images(extractor: FeatureExtractor) -> None:
     for _ in range(2):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("default")
@@ -184,7 +186,7 @@ def test_what_is_left_out_is_told_every_time(extractor: FeatureExtractor) -> Non
         assert len(told) == 1
 
 
-def test_a_folder_is_no_list_of_its_files(extractor: FeatureExtractor, tmp_path: Path) -> None:
+def test_a_folder_is_refused_with_advice(extractor: FeatureExtractor, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"is a folder: pass its files, .*glob"):
         extractor.stream(tmp_path)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Pictures made for a channel: against kernels, real patches, and what a step must not change."""
+"""Images that activate a channel, checked with kernels and real patches; the canvas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RGB8 = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def learned() -> Iterator[FeatureExtractor]:
-    """Filters that tell one thing from another, as random ones hardly do."""
+    """Return an extractor whose filters are selective, as random ones hardly are."""
     with networks_apart():
         yield FeatureExtractor("kmeans")
 
@@ -36,7 +36,7 @@ def made(
     return found if isinstance(found, tuple) else (found,)
 
 
-# What is reached ----------------------------------------------------------------------------------
+# Results ------------------------------------------------------------------------------------------
 
 
 def test_a_unit_of_the_first_layer_likes_its_kernel_best(extractor: FeatureExtractor) -> None:
@@ -44,7 +44,7 @@ def test_a_unit_of_the_first_layer_likes_its_kernel_best(extractor: FeatureExtra
     for found in made(extractor, "conv1_1", range(0, 64, 8), location=(15, 15), steps=60):
         assert found.box == (14, 14, 17, 17)
         patch = found.image[14:17, 14:17].astype(float) - 127.5
-        # The network takes blue, green and red.
+        # The network takes BGR.
         kernel = kernels[..., ::-1, found.channel]
         assert np.corrcoef(patch.ravel(), kernel.ravel())[0, 1] >= 0.95
         outside = found.image.copy()
@@ -53,7 +53,7 @@ def test_a_unit_of_the_first_layer_likes_its_kernel_best(extractor: FeatureExtra
 
 
 def photographs_of(*names: str) -> list[RGB8]:
-    """The sample image, and some that come with scikit-image."""
+    """Return the sample image, and some images of scikit-image."""
     from skimage import data
 
     return [sample_image(), *(getattr(data, name)() for name in names)]
@@ -62,7 +62,7 @@ def photographs_of(*names: str) -> list[RGB8]:
 def strongest_of_patches(
     extractor: FeatureExtractor, layer: str, channels: Sequence[int], side: int
 ) -> list[float]:
-    """Each channel's largest value in 1,000 patches, half of them real and half noise."""
+    """Return each channel's largest value in 1,000 patches, half of them real and half noise."""
     generator = np.random.default_rng(1)
     photographs = photographs_of("astronaut", "chelsea")
     aim = LayerAim(extractor, layer, (side, side), "mean")
@@ -85,7 +85,7 @@ def strongest_of_patches(
 
 
 @pytest.mark.parametrize(
-    ("layer", "side", "location", "held_against"),
+    ("layer", "side", "location", "tested"),
     [
         ("block2_conv2", 16, None, [40]),
         pytest.param("block2_conv2", 16, None, [2, 40, 77], marks=pytest.mark.slow),
@@ -99,7 +99,7 @@ def test_it_exceeds_the_best_of_a_thousand_patches_and_grows_with_steps(
     layer: str,
     side: int,
     location: tuple[int, int] | None,
-    held_against: list[int],
+    tested: list[int],
 ) -> None:
     channels = [2, 40, 77]
     found = list(channel_images(learned, layer, channels, steps=32, location=location))
@@ -109,15 +109,13 @@ def test_it_exceeds_the_best_of_a_thousand_patches_and_grows_with_steps(
         assert [one.steps for one in stages] == [16, 32]
         assert stages[0].history[0] < stages[0].activation < stages[1].activation
         assert len(stages[1].history) == 32
-    best = strongest_of_patches(learned, layer, held_against, side)
-    for channel, strongest in zip(held_against, best, strict=True):
+    best = strongest_of_patches(learned, layer, tested, side)
+    for channel, strongest in zip(tested, best, strict=True):
         last = made_of[channel][-1]
         assert last.activation > strongest > last.history[0], channel
 
 
-def test_what_is_told_is_what_the_network_makes_of_the_picture(
-    extractor: FeatureExtractor,
-) -> None:
+def test_the_reported_activation_is_that_of_the_image(extractor: FeatureExtractor) -> None:
     whole, unit = (
         made(extractor, "block2_conv1", 5, steps=4, size=(48, 64), **more)[0]
         for more in ({}, {"location": (20, 3)})
@@ -135,8 +133,8 @@ def test_what_is_told_is_what_the_network_makes_of_the_picture(
     assert "random weights (seed 0)" in whole.caption
 
 
-def test_a_channel_that_starts_dead_is_no_grey_tile(extractor: FeatureExtractor) -> None:
-    """The name after the ReLU means the values before it."""
+def test_a_channel_that_starts_dead_is_optimised_too(extractor: FeatureExtractor) -> None:
+    """For a layer after the ReLU, the values before the ReLU are maximised."""
     dead = [
         channel
         for channel in range(64)
@@ -148,7 +146,7 @@ def test_a_channel_that_starts_dead_is_no_grey_tile(extractor: FeatureExtractor)
         assert np.abs(found.image - 127.5).mean() > 40
 
 
-# The same again -----------------------------------------------------------------------------------
+# Repeatability and progress -----------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
@@ -162,7 +160,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     assert other.image.tobytes() != first.image.tobytes()
 
 
-def test_several_channels_and_beginnings_are_several_pictures(extractor: FeatureExtractor) -> None:
+def test_several_channels_and_variants_give_several_images(extractor: FeatureExtractor) -> None:
     channels = np.array([9, 4, 7])
     found = made(extractor, "block1_conv2", channels, steps=5, diversity=2)
     assert [(one.channel, one.variant) for one in found] == [
@@ -170,7 +168,7 @@ def test_several_channels_and_beginnings_are_several_pictures(extractor: Feature
         *((7, 0), (7, 1)),
     ]
     assert len({one.image.tobytes() for one in found}) == 6
-    # Each is what it would be by itself, but for rounding.
+    # Each equals the image computed alone, except for rounding.
     alone = made(extractor, "block1_conv2", 4, steps=5)[0]
     assert np.abs(found[2].image.astype(int) - alone.image).mean() < 1
     assert isinstance(
@@ -184,7 +182,7 @@ def test_pictures_come_as_they_become_clear_and_can_be_left_and_gone_on_with(
     whole = made(extractor, "block1_conv2", 4, steps=10)[0]
     coming = channel_images(extractor, "block1_conv2", 4, steps=10, every=4)
     first = next(coming)[0]
-    # Something else goes first.
+    # Another computation runs in between.
     made(extractor, "block1_conv2", 5, steps=2)
     rest = [images[0] for images in coming]
     assert [first.steps, *(one.steps for one in rest)] == [4, 8, 10]
@@ -249,7 +247,7 @@ def test_one_unit_needs_no_run_of_the_whole_network(
         made(extractor, "block2_conv1", 5, location=(24, 0), size=(48, 64), steps=2)
 
 
-def test_models_of_ones_own(keras_model: Any) -> None:
+def test_custom_models(keras_model: Any) -> None:
     found = made(FeatureExtractor(model=keras_model), "two", 1, steps=20)[0]
     assert found.image.shape == (20, 24, 3)
     assert found.activation > found.history[0]
@@ -281,7 +279,7 @@ def test_a_layer_without_a_gradient_is_refused() -> None:
 
 
 def padded_model() -> Any:
-    """A model whose first and last units see nothing but padding, and then one layer more."""
+    """Return a model whose first and last units see only padding, with one more layer after it."""
     import keras
 
     keras.utils.set_random_seed(3)
@@ -303,7 +301,7 @@ def test_a_unit_that_sees_nothing_is_refused() -> None:
     activations = extractor(sample_image())
     with pytest.raises(ValueError, match=message):
         reconstruct(extractor, activations, "padded", location=(0, 25), progress=False)
-    # The map as a whole sees it.
+    # The map as a whole sees the image.
     assert made(extractor, "padded", 0, steps=2)[0].image.std() > 1
 
 
@@ -312,7 +310,7 @@ def test_weights_that_are_no_numbers_are_told_in_a_sentence(bad: float) -> None:
     extractor = FeatureExtractor(model=padded_model())
     layer = extractor.model.get_layer("padded")
     kernels, bias = layer.get_weights()
-    # Values of other channels are numbers still, and their gradients are not.
+    # The values of other channels are still finite, but their gradients are not.
     kernels[0, 0, 0, 3] = bad
     layer.set_weights([kernels, bias])
     with pytest.warns(UserWarning, match="are NaN or infinite"):
@@ -325,7 +323,7 @@ def test_weights_that_are_no_numbers_are_told_in_a_sentence(bad: float) -> None:
             reconstruct(extractor, activations, name, channels=[0], progress=False)
 
 
-def test_a_value_that_nothing_changes_is_told() -> None:
+def test_a_value_without_any_gradient_is_reported() -> None:
     import keras
 
     pixels = keras.Input((16, 16, 3))
@@ -351,7 +349,7 @@ def test_a_value_that_nothing_changes_is_told() -> None:
         ({"diversity": 0}, "diversity 0 is not a whole number of at least 1"),
     ],
 )
-def test_what_cannot_be_asked_is_told_in_a_sentence(
+def test_bad_arguments_are_refused_in_one_line(
     extractor: FeatureExtractor, arguments: dict[str, Any], message: str
 ) -> None:
     given = {"layer": "block1_conv2", "channel": 0, "steps": 1, "progress": False, **arguments}
@@ -361,14 +359,14 @@ def test_what_cannot_be_asked_is_told_in_a_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_arguments_of_another_kind_are_told(extractor: FeatureExtractor) -> None:
+def test_arguments_of_wrong_types_are_refused(extractor: FeatureExtractor) -> None:
     with pytest.raises(TypeError, match="extractor is a str: pass a FeatureExtractor"):
         visualize_channel("random", "block1_conv1", 0)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="progress 'yes' is neither"):
         visualize_channel(extractor, "block1_conv1", 0, progress="yes")  # type: ignore[call-overload]
 
 
-def test_a_size_that_a_model_does_not_take_is_told(keras_model: Any) -> None:
+def test_a_size_that_a_model_does_not_take_is_refused(keras_model: Any) -> None:
     extractor = FeatureExtractor(model=keras_model)
     with pytest.raises(ValueError, match="size 32 is not the 20×24 pixels that this model needs"):
         visualize_channel(extractor, "two", 0, size=32)
@@ -378,7 +376,7 @@ def test_a_size_that_a_model_does_not_take_is_told(keras_model: Any) -> None:
 
 
 def test_colours_are_those_of_photographs() -> None:
-    """The numbers in the code are made again."""
+    """Recompute the numbers in the code."""
     photographs = photographs_of("astronaut", "coffee", "chelsea", "rocket")
     found = np.mean([np.cov(one[..., :3].reshape(-1, 3).T) for one in photographs], axis=0)
     assert found == pytest.approx(COLOR_COVARIANCE, abs=0.06)
@@ -402,7 +400,7 @@ def test_noise_on_the_canvas_has_the_colours_and_waves_of_photographs(natural: b
 def test_a_step_goes_along_the_gradient_of_the_pictures(
     contrast: float | None, likeness: float
 ) -> None:
-    """Of a linear function the best picture is known: its slope, or all black and white."""
+    """The best image for a linear function is known: its slope, or only black and white."""
     generator = np.random.default_rng(3)
     canvas = Canvas([(0,), (1,)], (9, 12), rate=0.1, natural=False, contrast=contrast)
     wanted = generator.standard_normal((2, 9, 12, 3)).astype(np.float32)

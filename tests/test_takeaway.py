@@ -1,4 +1,4 @@
-"""What can be taken away: code, state, files and animations make the same picture elsewhere."""
+"""Code, states, files and animations of an explorer, which make the same picture elsewhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "scale network, before ReLU": {"scale": "network", "before_relu": True, "gamma": 2.0},
     "grid": {"mode": "grid"},
     "grid ordered": {"mode": "grid", "order": "entropy", "scale": "channel"},
-    "grid of the living": {"mode": "grid", "layer": "block5_pool", "hide_dead": True},
+    "grid without dead channels": {"mode": "grid", "layer": "block5_pool", "hide_dead": True},
     "grid at a location": {"mode": "grid", "order": "location", "location": np.array([3, 4])},
     "grid of some, before ReLU": {"mode": "grid", "channels": (9, 2, 30), "before_relu": True},
     "max": {"mode": "max", "location": (2, 2), "overlay": 0.5},
@@ -92,7 +92,7 @@ def test_the_code_of_every_mode_makes_the_same_picture_in_a_fresh_process(
             np.load(tmp_path / f"{number}.npy"), picture.rgba, err_msg=name
         )
         assert (tmp_path / f"{number}.txt").read_text(encoding="utf-8") == picture.title
-    # Otherwise one picture would do for all.
+    # Otherwise a script could pass with another's picture.
     assert len({picture.rgba.tobytes() for picture in expected.values()}) == len(CHOSEN)
 
 
@@ -111,7 +111,7 @@ def test_the_code_says_no_more_than_the_picture_needs(explore: Explore) -> None:
     assert "picture = dict(mode='argmax')" in explorer.to_code()
 
 
-def test_a_model_of_ones_own_has_no_code(explore: Explore, photo: Any) -> None:
+def test_a_custom_model_has_no_code(explore: Explore, photo: Any) -> None:
     import keras
 
     inputs = keras.Input((64, 75, 3))
@@ -138,7 +138,7 @@ STATES: list[dict[str, Any]] = [
     {"percentile": 97.5, "gamma": 0.5, "scale": "network"},
     {"mode": "grid", "order": "location", "location": (4, 5), "hide_dead": True},
     {"mode": "grid", "order": "std", "channels": (4, 2)},
-    # A colormap that a person chose beside what would have been chosen for them.
+    # Colormaps other than the default one before ReLU.
     {"before_relu": True, "cmap": "viridis"},
     {"before_relu": True, "cmap": "RdBu_r"},
     {"layer": "features.10", "cmap": "gray"},
@@ -174,7 +174,7 @@ def test_the_colormap_that_the_toggle_chose_is_in_the_state(explore: Explore) ->
     again.close()
 
 
-def test_a_state_without_what_came_later_is_read(explore: Explore, photo: Any) -> None:
+def test_a_state_without_later_settings_is_read(explore: Explore, photo: Any) -> None:
     old = {
         "version": 1,
         "layer": "block2_conv2",
@@ -192,13 +192,13 @@ def test_a_state_without_what_came_later_is_read(explore: Explore, photo: Any) -
         assert {name: explorer.state()[name] for name in old} == old
         assert (explorer.location, explorer.percentile, explorer.gamma) == (None, None, None)
         assert explorer.rendering is not None
-        assert explorer.rendering.gamma == 1.0  # the scale channel has none, as it had then
+        assert explorer.rendering.gamma == 1.0  # the default of the scale "channel"
         assert (explorer.overlay, explorer.before_relu, explorer.order) == (0.0, False, "index")
     finally:
         explorer.close()
 
 
-def test_arguments_take_the_place_of_a_states(explore: Explore, photo: Any) -> None:
+def test_arguments_override_those_of_a_state(explore: Explore, photo: Any) -> None:
     state = explore(layer="block3_conv1", location=(3, 3), gamma=0.5).state()
     again = LayerExplorer.from_state(photo, state, gamma=2.0, location=None, width="500px")
     assert (again.gamma, again.location, again.layer) == (2.0, None, "block3_conv1")
@@ -230,7 +230,7 @@ def test_a_state_that_was_tampered_with_is_refused_in_a_sentence(
 @pytest.mark.parametrize(
     ("suffix", "starts"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]
 )
-def test_bytes_are_those_of_a_file_of_the_kind(
+def test_bytes_have_the_format_of_the_suffix(
     explore: Explore, tmp_path: Path, suffix: str, starts: bytes
 ) -> None:
     explorer = explore(layer="block3_conv1", mode="argmax")
@@ -253,11 +253,11 @@ def test_file_names_are_names_of_files(explore: Explore) -> None:
     assert explorer.file_name(".png") == "features.10-channel12.png"
     explorer.mode = "grid"
     assert explorer.file_name(".pdf") == "features.10-grid.pdf"
-    # Of all layers, whatever is on show.
+    # The file has all layers, whichever is displayed.
     assert explorer.file_name(".npz").endswith("activations.npz")
 
 
-def test_what_is_closed_gives_nothing_but_its_arrays(explore: Explore, tmp_path: Path) -> None:
+def test_a_closed_explorer_saves_nothing(explore: Explore, tmp_path: Path) -> None:
     explorer = explore()
     explorer.close()
     actions: list[Callable[[], object]] = [
@@ -286,7 +286,7 @@ def pictures_of(gif: bytes) -> list[Any]:
 
 @pytest.fixture
 def small(explore: Explore, photo: Any) -> LayerExplorer:
-    """Few channels, so that a walk is quick: three maps of a model of one's own, then five."""
+    """Explore a model of two layers with few channels, three and five: animations are quick."""
     import keras
 
     inputs = keras.Input((64, 75, 3))
@@ -300,13 +300,13 @@ def small(explore: Explore, photo: Any) -> LayerExplorer:
 
 
 def drawn(explorer: LayerExplorer, layer: str, mode: str, **options: Any) -> Any:
-    """What a frame is to look like, drawn by itself."""
+    """Return the expected frame, drawn alone."""
     walk = frames(explorer.activations, "layers", layers=[layer], mode=mode, **options)
     return FigureFrames(walk)[0].astype(int)
 
 
 def close_to(frame: Any, picture: Any) -> bool:
-    """Whether they are the same but for a palette of 256 colours."""
+    """Return whether both are equal, except for a palette of 256 colours."""
     return bool(np.abs(frame - picture).mean() < 6)
 
 

@@ -1,4 +1,4 @@
-"""Which channels are shown first: `telling_channels`."""
+"""`telling_channels`: which channels are shown first."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_constant_channels_come_last_and_none_twice(activations: Activations) ->
     assert found.tolist() == [2, 0, 1, 3]
 
 
-def test_what_the_padding_makes_does_not_count(activations: Activations) -> None:
+def test_effects_of_padding_do_not_count(activations: Activations) -> None:
     maps = np.zeros((16, 16, 2), np.float32)
     maps[0, :, 0] = 100
     maps[5:9, 5:9, 1] = 1

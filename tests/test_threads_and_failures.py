@@ -1,4 +1,4 @@
-"""Explorers that several threads order about, and panels that fail."""
+"""Explorers that several threads change, panels that fail, and extreme values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vgg_widget.pictures.histogram import histogram
 Explore = Callable[..., LayerExplorer]
 
 
-def test_an_assignment_during_anothers_order_is_followed_or_refused(explore: Explore) -> None:
+def test_an_assignment_during_anothers_change_is_applied_or_refused(explore: Explore) -> None:
     explorer = explore(channel=7)
     inside, errors = threading.Event(), list[str]()
 
@@ -41,7 +41,7 @@ def test_an_assignment_during_anothers_order_is_followed_or_refused(explore: Exp
     with explorer.hold_trait_notifications():
         explorer.mode = "max"
         inside.set()
-        # Long enough for the other one to arrive, and to wait.
+        # Long enough for the other thread to reach the assignment, and to wait.
         other.join(0.3)
         assert explorer.channel == 7
         explorer.mode = "channel"
@@ -58,7 +58,7 @@ def test_linked_explorers_that_two_threads_move_do_not_wait_for_each_other(
     meeting = threading.Barrier(2, timeout=1)
 
     def meet(_: object) -> None:
-        # Each thread has begun on its explorer before either goes on to the linked one, if it can.
+        # If possible, each thread changes its own explorer before either changes the linked one.
         with suppress(threading.BrokenBarrierError):
             meeting.wait()
 
@@ -82,7 +82,7 @@ def test_linked_explorers_that_two_threads_move_do_not_wait_for_each_other(
 
 
 class Broken(Panel):
-    """A panel that cannot show anything."""
+    """A panel that fails whenever it is updated."""
 
     def __init__(self, explorer: Any) -> None:
         super().__init__(explorer)
@@ -128,7 +128,7 @@ def test_back_restores_the_place_that_a_jump_made_coarser(explore: Explore) -> N
     assert (explorer.layer, explorer.location) == ("block1_conv1", (10, 10))
 
 
-def test_a_jump_to_what_is_on_show_is_none(explore: Explore) -> None:
+def test_a_jump_to_the_displayed_channel_does_not_count(explore: Explore) -> None:
     explorer = explore(channel=5)
     explorer.open_channel(9)
     explorer.open_channel(5)
@@ -140,7 +140,7 @@ def test_a_jump_to_what_is_on_show_is_none(explore: Explore) -> None:
     assert not explorer.can_go_back
 
 
-def test_maps_before_a_relu_start_with_a_colormap_that_has_a_middle(explore: Explore) -> None:
+def test_maps_before_a_relu_start_with_a_diverging_colormap(explore: Explore) -> None:
     explorer = explore(before_relu=True)
     assert explorer.cmap == "coolwarm"
     explorer.before_relu = False
@@ -183,7 +183,7 @@ def test_ranges_of_every_size_have_a_histogram(top: float) -> None:
     np.testing.assert_allclose(found.counts, 10, atol=1)
 
 
-def test_what_is_infinite_is_the_strongest_and_hides_nothing() -> None:
+def test_infinite_values_are_the_strongest_and_hide_no_others() -> None:
     maps = np.zeros((1, 1, 5), np.float32)
     maps[0, 0] = (0.5, np.inf, np.nan, 2, 0)
     found = strongest_at(make_activations(maps), "conv", 0, 0)
@@ -192,21 +192,21 @@ def test_what_is_infinite_is_the_strongest_and_hides_nothing() -> None:
     assert found[0].value == np.inf
 
 
-def test_a_page_that_speaks_while_the_explorer_is_made_waits_until_it_is(
+def test_a_message_of_the_page_waits_until_the_explorer_is_made(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages = list[threading.Thread]()
     view_on = LayerExplorer._new_view
 
     def interrupted(self: LayerExplorer, figure: Figure) -> Any:
-        # The canvas is known to the page from here on, and says on a thread of its own, in kernels
-        # that have one, that it wants to see it: a drawing of a figure that is half made fails.
+        # From here on the page knows the canvas, and can request a frame. Some kernels handle this
+        # on another thread, and drawing a figure that is half made would fail.
         message = {"type": "refresh"}
-        speaks = threading.Thread(target=lambda: self._canvas._handle_message(None, message, []))
-        pages.append(speaks)
-        speaks.start()
-        speaks.join(0.3)
-        assert speaks.is_alive()
+        sender = threading.Thread(target=lambda: self._canvas._handle_message(None, message, []))
+        pages.append(sender)
+        sender.start()
+        sender.join(0.3)
+        assert sender.is_alive()
         return view_on(self, figure)
 
     monkeypatch.setattr(LayerExplorer, "_new_view", interrupted)

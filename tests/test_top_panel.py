@@ -1,4 +1,4 @@
-"""The panel of the strongest patches, against slices of the pictures that they are cut from."""
+"""The Strongest panel, whose patches are compared with slices of the images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pixels(card: PatchCard) -> RGB8:
 def by_hand(
     extractor: FeatureExtractor, folder: Path, layer: str, channel: int
 ) -> list[tuple[float, str, RGB8]]:
-    """Value, name and patch of the strongest pictures, each computed alone."""
+    """Return value, name and patch of the strongest images, each computed alone."""
     found = []
     for path in sorted(folder.glob("*.png")):
         image = load_image(path)
@@ -92,11 +92,11 @@ def test_a_click_makes_the_patchs_picture_the_image(
     np.testing.assert_array_equal(explorer.image, load_image(noisy_folder / name))
     assert (explorer.layer, explorer.channel, explorer.mode) == (LAYER, 3, "channel")
     assert explorer.cmap == "magma"
-    # The unit is marked whose patch it was: where that picture's map is largest.
+    # The location is that of the patch's unit, where the image's map is largest.
     maps = explorer.activations[LAYER][..., 3]
     row, column = np.unravel_index(maps.argmax(), maps.shape)
     assert explorer.location == (int(row), int(column))
-    # Of the same channel the same patches.
+    # The channel is the same, and so are its patches.
     assert [one.button.description for one in patches_on_show(explorer) if one.button] == before
     assert problem(explorer) == ""
 
@@ -118,7 +118,7 @@ def test_a_click_on_a_patch_of_the_channel_before_opens_its_picture(
     assert not cards.settled
     card.button.click()
     np.testing.assert_array_equal(explorer.image, load_image(noisy_folder / name))
-    # Where that unit is, this layer's map does not say.
+    # The patch's unit belongs to another layer.
     assert explorer.location is None
     assert problem(explorer) == ""
     rest_for(0)
@@ -138,7 +138,7 @@ def test_another_channel_or_layer_has_other_patches(
         assert all(
             f">{value:.4g}<" in text for text, (value, *_) in zip(texts, expected, strict=True)
         )
-    # Before its ReLU the strongest are those of after it.
+    # Before the ReLU, the panel shows the strongest patches after it.
     explorer.before_relu = True
     assert f"{OTHER} channel 10" in patch_words(explorer)
     assert len(patches_on_show(explorer)) == K
@@ -164,14 +164,14 @@ def test_a_dragged_slider_reads_the_pictures_of_its_last_channel_alone(
     assert "channel 39" in patch_words(explorer)
     assert "vgg-waiting" not in patches(explorer).row._dom_classes
     assert pictures_read == [noisy_top.images[place] for place in wanted]
-    # What was read is kept.
+    # Images that have been read are cached.
     pictures_read.clear()
     explorer.channel = 3
     assert "channel 3:" in patch_words(explorer)
     assert pictures_read == []
 
 
-def test_an_unexpected_error_is_told_of_the_channel_on_show_alone(
+def test_an_unexpected_error_is_reported_only_for_the_displayed_channel(
     explore: Explore, noisy_top: TopActivations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore(top_images=noisy_top, layer=LAYER, channel=3)
@@ -197,7 +197,7 @@ def test_an_unexpected_error_is_told_of_the_channel_on_show_alone(
         explorer.channel = 8
         assert cards.wait(30)
         assert "on purpose" in problem(explorer)
-    # What is on show is not faint any more.
+    # The row is no longer faint.
     assert "vgg-waiting" not in cards.row._dom_classes
 
 
@@ -214,7 +214,7 @@ def test_a_step_sends_no_patch_before_the_slider_rests(
     explorer.channel = 4
     explorer.channel = 5
     step = [kind for kind, _ in sent]
-    # The row is made faint, once, and nothing else of the panel changes.
+    # The row becomes faint, once, and nothing else in the panel changes.
     assert "vgg-waiting" in row._dom_classes
     assert step.count("HBox") == 1
     assert "DescribedImage" not in step
@@ -229,7 +229,7 @@ def test_a_step_sends_no_patch_before_the_slider_rests(
     assert "DescribedImage" not in [kind for kind, _ in sent]
 
 
-def test_folded_it_reads_nothing(
+def test_a_folded_panel_reads_nothing(
     explore: Explore, noisy_top: TopActivations, pictures_read: list[str]
 ) -> None:
     explorer = explore(top_images=noisy_top, layer=LAYER, panel="")
@@ -261,7 +261,7 @@ def test_a_layer_that_the_set_does_not_hold(explore: Explore, noisy_top: TopActi
     assert len(patches_on_show(explorer)) == K
 
 
-def test_other_weights_are_told_of(
+def test_other_weights_are_reported(
     explore: Explore, noisy_top: TopActivations, noisy_folder: Path, photo: RGB8
 ) -> None:
     other = replace(
@@ -274,7 +274,7 @@ def test_other_weights_are_told_of(
     assert problem(explorer) == ""
 
 
-def test_models_of_ones_own_are_told_apart(explore: Explore, noisy_folder: Path) -> None:
+def test_custom_models_are_distinguished(explore: Explore, noisy_folder: Path) -> None:
     import keras
 
     def made(seed: int) -> FeatureExtractor:
@@ -294,7 +294,7 @@ def test_models_of_ones_own_are_told_apart(explore: Explore, noisy_folder: Path)
     assert "whose channels differ" in patch_words(explorer)
 
 
-def test_another_size_is_told_of(explore: Explore, noisy_top: TopActivations) -> None:
+def test_another_size_is_reported(explore: Explore, noisy_top: TopActivations) -> None:
     extractor = FeatureExtractor("random", size=64)
     explorer = explore(top_images=noisy_top, layer=LAYER, extractor=extractor)
     assert "computed at size None, and this explorer&#x27;s is 64: values differ" in patch_words(
@@ -322,7 +322,7 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     gone.button.click()
     assert "was not found" in problem(explorer)
     assert explorer.image is before
-    # And a changed one, which a click does not show in place of the one on its card.
+    # A click on the card of a changed image does not open it.
     Image.new("RGB", (40, 40)).save(tmp_path / second)
     changed = rest[0].button
     assert changed is not None
@@ -333,7 +333,7 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     patches(explorer)
     explorer.channel = 3
     assert "There is no patch for 1 more either" in patches(explorer).problem.value
-    # It is back.
+    # The missing image is back.
     (tmp_path / "away").rename(tmp_path / first)
     explorer.channel = 4
     patches(explorer)
@@ -374,16 +374,16 @@ def test_no_name_is_markup(explore: Explore, noisy_top: TopActivations) -> None:
         widget.close()
 
 
-def test_an_unexpected_error_is_told_under_the_controls(
+def test_an_unexpected_error_is_reported_under_the_controls(
     explore: Explore, noisy_top: TopActivations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> Iterator[Patch]:
-        raise ArithmeticError("of no kind that anybody thought of")
+        raise ArithmeticError("on purpose")
 
     monkeypatch.setattr("vgg_widget.explorer.atlas.patch_cards.strong_patches", fail)
     explorer = explore(top_images=noisy_top, layer=LAYER)
     patches(explorer)
-    assert "An unexpected error (ArithmeticError: of no kind" in problem(explorer)
+    assert "An unexpected error (ArithmeticError: on purpose" in problem(explorer)
     monkeypatch.undo()
     explorer.channel = 1
     assert len(patches_on_show(explorer)) == K

@@ -1,4 +1,4 @@
-"""A set's result as an explorer's `top`: set, exchanged, refused, in no state, and closed."""
+"""An explorer's trait `top_images`: setting and removing it, errors, states, and closing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RGB8 = npt.NDArray[np.uint8]
 Explore = Callable[..., LayerExplorer]
 
 
-def test_it_may_be_set_exchanged_and_taken_away_later(
+def test_it_can_be_set_replaced_and_removed_later(
     explore: Explore, noisy_top: TopActivations, extractor: FeatureExtractor, noisy_folder: Path
 ) -> None:
     explorer = explore(layer=LAYER)
@@ -56,7 +56,7 @@ def test_it_may_be_set_exchanged_and_taken_away_later(
 
 
 @pytest.mark.parametrize("wrong", [5, "top.npz", {}])
-def test_what_is_no_result_is_refused_in_a_sentence(
+def test_other_values_are_refused(
     explore: Explore, noisy_top: TopActivations, wrong: object
 ) -> None:
     explorer = explore(layer=LAYER, top_images=noisy_top)
@@ -68,9 +68,7 @@ def test_what_is_no_result_is_refused_in_a_sentence(
         explorer.top_images = None
 
 
-def test_the_former_name_is_taken_and_warned_of(
-    explore: Explore, noisy_top: TopActivations
-) -> None:
+def test_the_former_name_works_with_a_warning(explore: Explore, noisy_top: TopActivations) -> None:
     with pytest.warns(FutureWarning, match=r"predict=5 .* and top_images ") as warned:
         explorer = explore(layer=LAYER, top=noisy_top)
     assert [one.category for one in warned].count(FutureWarning) == 1
@@ -81,13 +79,13 @@ def test_the_former_name_is_taken_and_warned_of(
     assert explorer.top_images is None
 
 
-def test_a_panel_that_a_person_opened_or_asked_for_goes_first(
+def test_a_remembered_or_requested_panel_takes_precedence(
     explore: Explore, noisy_top: TopActivations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert explore(top_images=noisy_top, panel="Display").panel == "Display"
     monkeypatch.setattr(LayerExplorer, "remembered_panel", "Play")
     assert explore(top_images=noisy_top).panel == "Play"
-    # Of another explorer, which had a set.
+    # Remembered from another explorer, which had a set.
     monkeypatch.setattr(LayerExplorer, "remembered_panel", "Strongest")
     assert explore().panel == ""
 

@@ -1,4 +1,4 @@
-"""Receptive fields of PyTorch networks: against the pixels on which a unit's value depends."""
+"""Receptive fields of PyTorch networks, compared with the pixels on which a unit depends."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ RGB8 = npt.NDArray[np.uint8]
 SIZE = (29, 34)
 
 
-class Of(nn.Module):
-    """A function after a convolution, and a convolution after it."""
+class Between(nn.Module):
+    """A convolution, a function, and another convolution."""
 
     def __init__(self, function: Callable[[Any], Any], channels: int = 4) -> None:
         super().__init__()
@@ -79,14 +79,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "nearest": lambda: chain(nn.AvgPool2d(2), nn.Upsample(scale_factor=2)),
     "bilinear": lambda: chain(nn.AvgPool2d(2), nn.Upsample(scale_factor=2, mode="bilinear")),
     "padding": lambda: chain(nn.ZeroPad2d((1, 2, 1, 0))),
-    "a branch in place": lambda: Of(in_place),
-    "split and joined": lambda: Of(split),
-    "shuffled channels": lambda: Of(shuffled),
-    "channels last": lambda: Of(last),
-    "cropped": lambda: Of(lambda maps: maps[..., 1:-2, 3:]),
-    "every other": lambda: Of(lambda maps: maps[:, :, ::2, 1::2]),
-    "the mean of the channels": lambda: Of(lambda maps: maps.mean(dim=1, keepdim=True), 1),
-    "as many as there are": lambda: chain(nn.AdaptiveAvgPool2d(SIZE)),
+    "a branch in place": lambda: Between(in_place),
+    "split and joined": lambda: Between(split),
+    "shuffled channels": lambda: Between(shuffled),
+    "channels last": lambda: Between(last),
+    "cropped": lambda: Between(lambda maps: maps[..., 1:-2, 3:]),
+    "every other": lambda: Between(lambda maps: maps[:, :, ::2, 1::2]),
+    "the mean of the channels": lambda: Between(lambda maps: maps.mean(dim=1, keepdim=True), 1),
+    "adaptive pool to the same size": lambda: chain(nn.AdaptiveAvgPool2d(SIZE)),
 }
 
 
@@ -111,7 +111,7 @@ def seen_by(network: nn.Module, image: RGB8, row: int, column: int) -> tuple[int
     return rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
 
 
-# PyTorch says that uneven padding costs a copy.
+# PyTorch warns that uneven padding needs a copy.
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_unit_sees_the_pixels_on_which_it_depends(name: str, picture: RGB8) -> None:
@@ -129,7 +129,7 @@ def test_a_unit_sees_the_pixels_on_which_it_depends(name: str, picture: RGB8) ->
             box = info.receptive_field_box(row, column, SIZE)
             found = seen_by(network, picture, row, column)
             if name.startswith("maxima"):
-                # Of each window one pixel counts, which depends on the picture.
+                # Only one pixel of each window counts, and which one depends on the image.
                 inside = [np.array(box[:2]) <= found[:2], np.array(box[2:]) >= found[2:]]
                 assert np.all(inside), (row, column)
             else:
@@ -137,16 +137,16 @@ def test_a_unit_sees_the_pixels_on_which_it_depends(name: str, picture: RGB8) ->
 
 
 UNDEFINED: dict[str, Callable[[], nn.Module]] = {
-    "all of the map": lambda: Of(lambda maps: maps - maps.mean(dim=(2, 3), keepdim=True)),
-    "a gate": lambda: Of(lambda maps: maps * functional.adaptive_avg_pool2d(maps, 1)),
+    "all of the map": lambda: Between(lambda maps: maps - maps.mean(dim=(2, 3), keepdim=True)),
+    "a gate": lambda: Between(lambda maps: maps * functional.adaptive_avg_pool2d(maps, 1)),
     "a map by its groups": lambda: chain(nn.GroupNorm(2, 4)),
     "reflected": lambda: chain(nn.ReflectionPad2d(2)),
-    "turned": lambda: Of(lambda maps: maps.flip(2)),
-    "along the rows": lambda: Of(lambda maps: maps.cumsum(3)),
-    "rows and columns": lambda: Of(lambda maps: maps.transpose(2, 3)),
-    "other samples": lambda: chain(nn.Upsample(size=(50, 51))),
-    "written into": lambda: Of(written),
-    "not a function of PyTorch's": lambda: Of(lambda maps: torch.ops.aten.flip(maps, [2])),
+    "flipped": lambda: Between(lambda maps: maps.flip(2)),
+    "cumulative sum": lambda: Between(lambda maps: maps.cumsum(3)),
+    "rows and columns swapped": lambda: Between(lambda maps: maps.transpose(2, 3)),
+    "resized": lambda: chain(nn.Upsample(size=(50, 51))),
+    "written into": lambda: Between(written),
+    "not a function of PyTorch's": lambda: Between(lambda maps: torch.ops.aten.flip(maps, [2])),
 }
 
 
@@ -157,7 +157,7 @@ def written(maps: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", UNDEFINED)
-def test_what_no_rule_tells_is_not_defined(name: str, picture: RGB8) -> None:
+def test_functions_without_a_rule_have_no_receptive_field(name: str, picture: RGB8) -> None:
     network = UNDEFINED[name]()
     activations = FeatureExtractor(model=network, size=None)(picture)
     assert activations.layers[0].receptive_field == 3
@@ -169,10 +169,11 @@ def test_what_no_rule_tells_is_not_defined(name: str, picture: RGB8) -> None:
 @pytest.mark.parametrize(
     ("name", "layer", "stride", "side"),
     [
-        # A window of 7 and a pool of 3; then four convolutions of 3 on each of four strides, the
-        # first of which reads the stride before.
+        # A convolution of 7 and a pool of 3; then four convolutions of 3 at each of four strides,
+        # of which the first reads maps of the previous stride.
         ("resnet18", "layer4", 32, 11 + 5 * 2 * 4 + 4 * 2 * 8 + 4 * 2 * 16 + 3 * 2 * 32),
-        # A convolution and three pools of 3; then Fire's, two, two and four, each with one of 3.
+        # A convolution of 3, and two, two and four Fire modules with a convolution of 3 each; a
+        # pool of 3 before each group.
         ("squeezenet1_1", "features", 16, 3 + 4 + 2 * 8 + 8 + 2 * 16 + 16 + 4 * 32),
     ],
 )
@@ -182,7 +183,7 @@ def test_networks_of_torchvision(name: str, layer: str, stride: int, side: int) 
     assert (info.stride, info.receptive_field) == (stride, side)
 
 
-def test_a_squeezed_gate_ends_what_is_defined() -> None:
+def test_receptive_fields_end_at_squeeze_and_excitation() -> None:
     layers = FeatureExtractor(model=torchvision_network("mobilenet_v3_small"), size=64).layers
     known = {one.name: one.receptive_field for one in layers}
     assert known["features.1.block.0"] == 3 + 2 * 2

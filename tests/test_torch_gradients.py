@@ -1,4 +1,4 @@
-"""Attribution, circuits and pictures made through PyTorch networks, against autograd by hand."""
+"""Attribution, circuits and synthesised images of PyTorch networks, compared with autograd."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
 
 
 def gradient_by_hand(network: Small, image: RGB8, channel: int) -> tuple[float, Any]:
-    """The value of one unit of `mix`, and its gradient by levels of 255."""
+    """Return the value of one unit of `mix`, and its gradient by pixel levels from 0 to 255."""
     network.eval()
     pixels = tensor_of(image).requires_grad_()
     before = network.norm(torch.relu(network.conv(pixels)))
@@ -100,7 +100,7 @@ def test_shuffled_weights_change_what_they_should_and_nothing_stays(
     assert np.abs(shuffled.values - plain.values).max() > 1e-5
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, numbers[name], rtol=0, atol=0)
-    # By hand: a network of its own that holds these numbers.
+    # For comparison, another network with these weights.
     new = shuffled_weights(extractor, 2, 4, 4)
     names = ["norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"]
     assert new.variables == (*names, "mix.weight", "mix.bias")
@@ -131,7 +131,7 @@ def test_grad_cam(network: Small, photo: RGB8, end: str) -> None:
     shares = slope[0].mean(dim=(1, 2))
     cam = torch.relu((maps[0] * shares[:, None, None]).sum(dim=0)).detach().numpy()
     assert found.values.max() <= cam.max() * (1 + 1e-4)
-    # At the middle of a unit's place it is the unit's.
+    # At the centre of each unit, the enlarged map has the unit's value.
     info = activations.info(f"{prefix}mix")
     place = info.placement
     assert (place.row_step, place.top) == (2, -1.0)
@@ -165,7 +165,7 @@ def test_grad_cam_needs_one_vector(photo: RGB8) -> None:
         attribute(extractor, photo, "0", method="grad_cam")
 
 
-def test_values_that_have_no_slope(photo: RGB8) -> None:
+def test_values_without_a_gradient(photo: RGB8) -> None:
     class Signs(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return (images > 100).float()
@@ -208,7 +208,7 @@ def test_a_unit_is_the_sum_of_its_products(conv: nn.Conv2d, photo: RGB8) -> None
     assert set(names) <= {"red", "green", "blue"}
 
 
-def test_what_has_no_kernels_says_what_to_choose(
+def test_layers_without_kernels_are_refused_with_advice(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     with pytest.raises(ValueError, match=r"'relu' is not a sum over a kernel, .*: pass 'conv'"):
@@ -217,16 +217,16 @@ def test_what_has_no_kernels_says_what_to_choose(
     of_blocks = FeatureExtractor(model=network, size=32)
     with pytest.raises(ValueError, match=r"'layer1.0' \(BasicBlock\) has no kernels: choose 'max"):
         of_blocks.fan_in("layer1.0")
-    # What is added between modules is no layer's.
+    # A sum between modules is not a layer.
     with pytest.raises(ValueError, match=r"'layer1.0.relu#2' reads an input without feature"):
         of_blocks.fan_in("layer1.0.relu#2")
     assert of_blocks.fan_in("layer1.1.conv1").source == "layer1.0"
 
 
-# Pictures that are made --------------------------------------------------------------------------
+# Synthesised images ------------------------------------------------------------------------------
 
 
-def test_the_aims_of_made_pictures(network: Small, extractor: FeatureExtractor) -> None:
+def test_the_aims_of_synthesised_images(network: Small, extractor: FeatureExtractor) -> None:
     network.eval()
     rng = np.random.default_rng(1)
     pictures = rng.uniform(0, 255, (2, 24, 32, 3)).astype(np.float32)
@@ -268,7 +268,7 @@ def test_the_aims_of_made_pictures(network: Small, extractor: FeatureExtractor) 
         np.testing.assert_allclose(made.values(pictures, still, asked), found, rtol=1e-6)
 
 
-def test_a_moved_view_begins_again_beyond_the_edge(extractor: FeatureExtractor) -> None:
+def test_a_shifted_image_wraps_around(extractor: FeatureExtractor) -> None:
     pictures = np.random.default_rng(2).uniform(0, 255, (1, 24, 32, 3)).astype(np.float32)
     aim = LayerAim(extractor, "conv", (24, 32), "mean")
     channels = (np.array([1], np.int32),)
@@ -278,7 +278,7 @@ def test_a_moved_view_begins_again_beyond_the_edge(extractor: FeatureExtractor) 
     np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 
-def test_pictures_are_made_and_remade(
+def test_visualisation_and_reconstruction(
     network: Small, extractor: FeatureExtractor, activations: Activations
 ) -> None:
     before = state_of(network)
@@ -302,7 +302,7 @@ def test_a_digest_tells_weights_apart(network: Small, extractor: FeatureExtracto
     assert weights_digest(extractor) != before
 
 
-# Modules that are not what they seem -------------------------------------------------------------
+# Unusual modules ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("of", ["weight_norm", "spectral_norm", "orthogonal"])
@@ -318,14 +318,14 @@ def test_a_parametrized_convolution_has_the_kernel_it_computes_with(of: str, pho
     found = explain_unit(extractor, activations, "0", 1, PLACE)
     assert found.total == pytest.approx(found.value, abs=1e-5)
     assert attribute(extractor, activations, "2", 1, PLACE).value
-    # Its statistics too.
+    # Running statistics are unchanged as well.
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert network.training
     assert conv.training
 
 
-def test_a_hook_of_a_person_s_own_that_changes_the_output(photo: RGB8) -> None:
+def test_a_users_hook_that_changes_the_output(photo: RGB8) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
     handle = network[0].register_forward_hook(lambda _module, _given, output: 10 * output)
     extractor = FeatureExtractor(model=network, preprocess=scaled, size=None)
@@ -391,7 +391,7 @@ def test_a_network_that_runs_other_layers_at_each_call_is_refused(photo: RGB8) -
         attribute(extractor, activations, "two", method="grad_cam", target=1)
 
 
-def test_sets_in_the_code_have_no_order_in_the_digest() -> None:
+def test_a_digest_ignores_the_order_of_sets_in_the_code() -> None:
     def digest_with(choices: frozenset[int]) -> str:
         class Chosen(nn.Module):
             def forward(self, images: torch.Tensor) -> Any:
@@ -403,7 +403,7 @@ def test_sets_in_the_code_have_no_order_in_the_digest() -> None:
         return weights_digest(FeatureExtractor(model=nn.Sequential(Chosen(), nn.ReLU()), size=None))
 
     one, same = frozenset([0, 8]), frozenset([8, 0])
-    # As the same set of words may be in two processes.
+    # As a set of str can differ between two processes.
     assert list(one) != list(same)
     assert digest_with(one) == digest_with(same) != digest_with(frozenset([0, 9]))
 

@@ -1,4 +1,4 @@
-"""PyTorch networks as they are: against hooks written by hand, and left as they were."""
+"""PyTorch networks: maps equal those of separate hooks, and networks stay unchanged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tensor_of(image: RGB8) -> torch.Tensor:
 
 
 def by_hand(network: nn.Module, pixels: torch.Tensor) -> dict[str, Floats]:
-    """All 4-D results of modules, by hooks of the test's own: channels last, of one picture."""
+    """Return all 4-D outputs of modules for one image, channels last, by separate hooks."""
     found: dict[str, Floats] = {}
 
     def hook(name: str) -> Callable[..., None]:
@@ -66,7 +66,7 @@ def by_hand(network: nn.Module, pixels: torch.Tensor) -> dict[str, Floats]:
 
 
 def state_of(network: nn.Module) -> list[Any]:
-    """What must be as it was."""
+    """Return the state that must not change."""
     return [
         (name, module.training, len(module._forward_hooks), len(module._forward_pre_hooks))
         for name, module in network.named_modules()
@@ -74,7 +74,7 @@ def state_of(network: nn.Module) -> list[Any]:
 
 
 class Small(nn.Module):
-    """A chain with a module that is used twice, in place, and a classifier."""
+    """A chain with an in-place module that is used twice, and a classifier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def test_resnet18_has_the_maps_that_hooks_see(photo: RGB8) -> None:
     assert activations["layer1.0.relu#2"].any()
     info = activations.info("layer2.1.conv2")
     assert (info.kind, info.stride, info.receptive_field, info.center) == ("conv", 8, 99, 0.0)
-    # After the pool over all of the map nothing is defined.
+    # After the global pool, no receptive field is defined.
     assert activations.info("avgpool").receptive_field is None
     assert [info.block for info in activations.layers[:6]] == ["conv1"] * 4 + ["layer1"] * 2
     assert "PyTorch model 'ResNet'" in activations.weights.label
@@ -146,7 +146,7 @@ def test_maps_with_their_channels_last_are_shown_upright(photo: RGB8) -> None:
     activations = FeatureExtractor(model=network, preprocess=scaled, size=(64, 96))(photo)
     turned = activations["features.1.0.block.1"]
     assert turned.shape == (16, 24, 96)
-    # A permutation, then its inverse, of the same numbers; and a normalisation in between.
+    # The modules 1 and 6 only permute axes.
     np.testing.assert_array_equal(turned, activations["features.1.0.block.0"])
     assert activations["features.1.0.block.3"].shape == (16, 24, 384)
     np.testing.assert_array_equal(
@@ -161,16 +161,16 @@ def test_the_same_weights_give_the_same_maps_in_torch_and_in_keras(
     extractor: FeatureExtractor, photo: RGB8
 ) -> None:
     network = features_of(extractor)
-    ours = extractor(photo)
-    theirs = FeatureExtractor(model=network, preprocess=preprocess_caffe, size=None)(photo)
-    assert len(theirs.layers) == 37
-    for number, info in enumerate(theirs.layers):
-        maps = ours[f"features.{number}"]
+    in_keras = extractor(photo)
+    in_torch = FeatureExtractor(model=network, preprocess=preprocess_caffe, size=None)(photo)
+    assert len(in_torch.layers) == 37
+    for number, info in enumerate(in_torch.layers):
+        maps = in_keras[f"features.{number}"]
         scale = np.abs(maps).max()
-        np.testing.assert_allclose(theirs[info.name] / scale, maps / scale, atol=1e-4)
-    for info in ours.layers:
+        np.testing.assert_allclose(in_torch[info.name] / scale, maps / scale, atol=1e-4)
+    for info in in_keras.layers:
         name = str(info.torch_name).removeprefix("features.")
-        found = theirs.info(name)
+        found = in_torch.info(name)
         assert (found.stride, found.receptive_field, found.center, found.kind) == (
             *(info.stride, info.receptive_field, info.center),
             info.kind,
@@ -188,7 +188,7 @@ def test_what_happens_between_modules_is_not_seen(photo: RGB8) -> None:
 
     network = Functional()
     activations = FeatureExtractor(model=network, preprocess=scaled, size=None)(photo)
-    # But what the network itself gives is there.
+    # The output of the network itself is included.
     assert [info.name for info in activations.layers] == ["conv", "output"]
     expected = 2 * np.maximum(activations["conv"], 0)
     np.testing.assert_array_equal(activations["output"], expected)
@@ -216,7 +216,7 @@ def test_tuples_and_dicts_have_their_tensors_picked(photo: RGB8) -> None:
     np.testing.assert_array_equal(activations["branches[1][0]"], pixels[..., :1])
 
 
-def test_some_layers_alone(small: Small, photo: RGB8) -> None:
+def test_a_selection_of_layers(small: Small, photo: RGB8) -> None:
     every = FeatureExtractor(model=small, preprocess=scaled, size=None)(photo)
     some = FeatureExtractor(model=small, preprocess=scaled, size=None, layers=["relu#2", "conv"])(
         photo
@@ -335,7 +335,7 @@ def test_all_is_put_back_after_an_error(small: Small, photo: RGB8, error: Any) -
     np.testing.assert_array_equal(extractor(photo)["relu#2"], expected)
 
 
-def test_another_threads_pass_is_not_ours(small: Small, photo: RGB8) -> None:
+def test_a_pass_on_another_thread_is_not_recorded(small: Small, photo: RGB8) -> None:
     extractor = FeatureExtractor(model=small, preprocess=scaled, size=None)
     expected = [info.name for info in extractor(photo).layers]
     done: list[bool] = []
@@ -356,7 +356,7 @@ def test_a_large_first_picture_is_measured_on_a_small_one(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = np.zeros((1000, 1000, 3), np.uint8)
-    # 6 channels on half as many rows and columns, four times; and 4, twice.
+    # At half the rows and columns: four maps of 6 channels, and two of 4.
     need = 1000 * 1000 * 8 * (4 * 6 + 2 * 4) / 4
     monkeypatch.setattr(memory, "memory", lambda: int(0.99 * need / 0.7))
     extractor = FeatureExtractor(model=small, preprocess=scaled, size=None)
@@ -403,7 +403,7 @@ def test_an_explorer_of_a_network_of_pytorch(small: Small, photo: RGB8) -> None:
     assert axes.get_title()
 
 
-def test_what_it_was_given_is_told(small: Small) -> None:
+def test_unscaled_input_is_reported(small: Small) -> None:
     told = FeatureExtractor(model=small).weights.message
     assert "Values 0–255: PyTorch model 'Small' was given unscaled pixels" in told
     assert not FeatureExtractor(model=small, preprocess=scaled).weights.message
@@ -424,7 +424,7 @@ class Picky(nn.Module):
 
     def forward(self, images: Any) -> Any:
         if images.shape[2:] != (32, 32):
-            raise AssertionError("32 by 32 alone will do")
+            raise AssertionError("only 32 by 32")
         return self.conv(images)
 
 
@@ -471,7 +471,7 @@ def refusals() -> Iterator[tuple[str, Callable[[], Any], str]]:
         lambda: nn.Sequential(nn.LazyConv2d(4, 3)),
         r"has uninitialised parameters: call it on an image once",
     )
-    yield "a size", Picky, r"model 'Picky' failed on an image of 64×75 pixels \(32 by 32 alone"
+    yield "a size", Picky, r"model 'Picky' failed on an image of 64×75 pixels \(only 32 by 32"
     yield (
         "no maps",
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(14400, 2)),
@@ -486,7 +486,9 @@ def refusals() -> Iterator[tuple[str, Callable[[], Any], str]]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("make", "message"), [one[1:] for one in refusals()])
-def test_refused_in_a_sentence(make: Callable[[], Any], message: str, photo: RGB8) -> None:
+def test_bad_models_are_refused_in_one_line(
+    make: Callable[[], Any], message: str, photo: RGB8
+) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         FeatureExtractor(model=make(), size=None)(photo)
     assert "\n" not in str(raised.value)
@@ -508,7 +510,7 @@ def test_wrong_layers_and_wrong_shapes_are_refused(small: Small, photo: RGB8) ->
     wrong = FeatureExtractor(model=small, preprocess=lambda images: images[:, ::2], size=None)
     with pytest.raises(ValueError, match=r"preprocess returned an array of shape \(1, 32, 75, 3\)"):
         wrong(photo)
-    # Channels first, as PyTorch has them, is as good.
+    # Channels first, as in PyTorch, is accepted as well.
     first = FeatureExtractor(
         model=small, preprocess=lambda images: scaled(images).transpose(0, 3, 1, 2), size=None
     )

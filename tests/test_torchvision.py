@@ -1,4 +1,4 @@
-"""torchvision's weights: PyTorch's own numbers from each file and state dict, or a refusal."""
+"""torchvision's weights: each file and state dict gives PyTorch's numbers, or is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ State = dict[str, Any]
 
 
 class VGG(nn.Module):
-    """The module names of a torchvision VGG, with a classifier of another size."""
+    """A network with the module names of a torchvision VGG, and a smaller classifier."""
 
     def __init__(self, columns: tuple[int, ...] = VGG19, *, norm: bool = False) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def model() -> VGG:
     for module in made.features:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            # Biases that are all zero would hide one that is lost.
+            # With zero biases, a lost bias would go unnoticed.
             nn.init.normal_(module.bias, std=0.1)  # type: ignore[arg-type]
     return made.eval()
 
@@ -62,7 +62,7 @@ def from_state(state: State) -> FeatureExtractor:
 
 
 def by_pytorch(model: VGG, image: RGB8) -> list[Floats]:
-    """The output of each of the 37 modules, as (H, W, C), on the input that torchvision makes."""
+    """Return the output of each of the 37 modules, as (H, W, C), for torchvision's input."""
     x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (x - mean[:, None, None]) / std[:, None, None]
@@ -139,7 +139,7 @@ def test_torchvisions_names_reach_everything(
     ):
         np.testing.assert_allclose(got, expected, atol=1e-4 * top)
     np.testing.assert_allclose(statistics.fraction_active, (flat > 0).mean(0), atol=0.02)
-    # Channels that are nearly equal may swap places: what counts is that the values descend.
+    # Nearly equal channels may swap places, so the test only checks that the values descend.
     in_order = flat.max(0)[seen.rank(name, "max")]
     assert (np.diff(in_order) <= 1e-4 * top).all()
     assert in_order[0] == pytest.approx(flat.max(), rel=1e-4)
@@ -170,7 +170,7 @@ def test_plot_takes_torchvisions_names(seen: Activations, model: VGG, photo: RGB
         plt.close("all")
 
 
-# What a state dict looks like --------------------------------------------------------------------
+# Forms of state dicts ----------------------------------------------------------------------------
 
 WRAPPED: dict[str, Callable[[State], Any]] = {
     "plain": dict,
@@ -193,7 +193,7 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("case", WRAPPED)
-def test_state_dicts_that_people_have(case: str, state: State) -> None:
+def test_common_forms_of_state_dicts(case: str, state: State) -> None:
     resolved = resolve(WRAPPED[case](state))
     assert_holds(resolved, state, lambda tensor: tensor)
     assert (resolved.provenance.source, resolved.provenance.path) == ("state_dict", None)
@@ -252,7 +252,7 @@ def test_files(case: str, dtype: torch.dtype, state: State, scratch: Path) -> No
 
 
 def changed(**changes: Any) -> State:
-    """A state dict of the right shapes, so small that it takes no time, with some of it changed."""
+    """Return a state dict of the right shapes, which takes hardly any memory, with changes."""
     made: State = {}
     for index, module in enumerate(torch_features(VGG19)):
         if isinstance(module, nn.Conv2d):
@@ -359,7 +359,7 @@ def test_other_state_dicts_are_refused_in_one_sentence(case: str) -> None:
     assert_sentence(caught.value, "weights (a state dict)", *parts)
 
 
-def test_a_module_is_told_to_give_its_state_dict(model: VGG) -> None:
+def test_a_module_is_refused_with_advice(model: VGG) -> None:
     with pytest.raises(WeightsError) as caught:
         FeatureExtractor(model)  # type: ignore[arg-type]
     assert_sentence(
@@ -368,7 +368,7 @@ def test_a_module_is_told_to_give_its_state_dict(model: VGG) -> None:
 
 
 class Trap:
-    """What a malicious pickle holds: a call that leaves a mark."""
+    """The content of a malicious pickle: a call that leaves a file."""
 
     def __init__(self, mark: Path) -> None:
         self._mark = mark
@@ -378,7 +378,7 @@ class Trap:
 
 
 def script(_: Path) -> bytes:
-    """What PyTorch takes for a TorchScript archive, by this member."""
+    """Return what PyTorch takes for a TorchScript archive, because of one member."""
     stream = io.BytesIO(saved({}))
     with zipfile.ZipFile(stream, "a") as archive:
         archive.writestr("archive/constants.pkl", b"\x80\x02).")
@@ -503,7 +503,7 @@ def explorers() -> Iterator[list[LayerExplorer]]:
         explorer.close()
 
 
-def test_an_explorer_of_a_file_can_be_written_down(
+def test_an_explorer_of_a_file_has_state_and_code(
     state: State,
     photo: RGB8,
     scratch: Path,
@@ -524,7 +524,7 @@ def test_an_explorer_of_a_file_can_be_written_down(
     assert "mine.safetensors" in explorer.activations.weights.label
 
 
-def test_an_explorer_of_a_state_dict_says_that_it_cannot(
+def test_an_explorer_of_a_state_dict_has_no_code(
     state: State, photo: RGB8, explorers: list[LayerExplorer]
 ) -> None:
     explorer = LayerExplorer(photo, weights=state, size=None)

@@ -1,4 +1,4 @@
-"""What a person types and cannot be followed: said in a sentence, and left to be corrected."""
+"""Invalid input in a field is reported, and stays to be corrected; colormaps in groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Explore = Callable[..., LayerExplorer]
 
 
 def field(explorer: LayerExplorer, name: str) -> Any:
-    """Return a field by the words beside it or on it."""
+    """Return a field by its label."""
     return channel_number(explorer) if name == "channel number" else control(explorer, name)
 
 
@@ -34,7 +34,7 @@ def field(explorer: LayerExplorer, name: str) -> Any:
         ({"panel": "Open & save"}, "picture", "no such.png", "no such.png", None),
     ],
 )
-def test_what_is_typed_wrongly_is_said_and_stays(
+def test_invalid_input_is_reported_and_stays(
     explore: Explore, *, where: Any, name: str, typed: Any, said: str, right: Any
 ) -> None:
     explorer = explore(layer="block2_conv1", **where)
@@ -50,14 +50,14 @@ def test_what_is_typed_wrongly_is_said_and_stays(
         assert text.value == right
 
 
-def test_what_was_typed_wrongly_goes_with_the_next_picture(explore: Explore) -> None:
+def test_invalid_input_disappears_with_the_next_picture(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", channel=5)
     number = field(explorer, "channel number")
     number.value = 300
     explorer.layer = "block3_conv1"
     assert number.value == 5
     assert problem(explorer) == ""
-    # Without an error in between, too.
+    # A channel chosen with the slider replaces invalid input, too.
     number.value = 400
     control(explorer, "channel").value = 7
     assert number.value == 7
@@ -75,21 +75,21 @@ def test_two_fields_that_belong_together_both_stay(explore: Explore) -> None:
     assert problem(explorer) == ""
 
 
-def test_a_field_goes_back_when_its_error_is_told_no_more(explore: Explore) -> None:
+def test_a_field_is_reset_when_its_error_is_cleared(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", channel=5, panel="Open & save")
     number = field(explorer, "channel number")
     number.value = 300
-    # Nothing else is shown by that, and the error is gone.
+    # This changes no picture, but clears the error.
     control(explorer, "show code").click()
     assert problem(explorer) == ""
     assert number.value == 5
 
 
-def test_an_echo_of_the_page_leaves_no_refused_field_behind(explore: Explore) -> None:
+def test_an_echo_of_the_page_resets_a_refused_field(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", channel=5, gamma=0.62, panel="Display")
     number = field(explorer, "channel number")
     number.value = 300
-    # A page sends the slider's nearest step back, which is no choice.
+    # The page sends back the slider's nearest step, which does not count as a choice.
     control(explorer, "gamma").value = 0.6
     assert explorer.gamma == 0.62
     assert (problem(explorer), number.value) == ("", 5)
@@ -99,7 +99,7 @@ def test_an_echo_of_the_page_leaves_no_refused_field_behind(explore: Explore) ->
 @pytest.mark.parametrize(
     "change", [{"theme": "dark"}, {"layer_names": "torchvision"}, {"panel": "Display"}]
 )
-def test_a_cell_that_changes_the_looks_leaves_no_refused_field_behind(
+def test_a_cell_that_changes_the_appearance_resets_a_refused_field(
     explore: Explore, change: dict[str, str]
 ) -> None:
     explorer = explore(layer="block2_conv1", channel=5)
@@ -120,13 +120,13 @@ def test_colormaps_are_listed_in_groups_once_each(explore: Explore) -> None:
     assert len(names) == len(set(names))
     assert headings[0] == "— uniform"
     assert len(headings) == len(set(headings)) == 6
-    # All that matplotlib has, but for the reversed ones and jet, which invents edges.
-    ours = {name for name in mpl.colormaps if not name.endswith("_r")} - {"jet"}
-    assert set(names) == ours
+    # All of matplotlib's colormaps except reversed ones and jet, which shows false edges.
+    offered = {name for name in mpl.colormaps if not name.endswith("_r")} - {"jet"}
+    assert set(names) == offered
     assert names.index("coolwarm") > names.index("gray")
 
 
-def test_a_colormap_of_ones_own_is_offered_and_so_is_a_reversed_one(explore: Explore) -> None:
+def test_custom_and_reversed_colormaps_are_offered(explore: Explore) -> None:
     own = ListedColormap([(0, 0, 0), (1, 0, 0)], name="two of a test")
     mpl.colormaps.register(own)
     try:
@@ -143,7 +143,7 @@ def test_a_colormap_of_ones_own_is_offered_and_so_is_a_reversed_one(explore: Exp
         mpl.colormaps.unregister("two of a test")
 
 
-def test_the_heading_of_a_group_is_no_colormap(explore: Explore) -> None:
+def test_a_group_heading_cannot_be_chosen(explore: Explore) -> None:
     explorer = explore(cmap="viridis")
     cmap = control(explorer, "colors")
     cmap.index = next(n for n, (_, name) in enumerate(cmap.options) if not name)

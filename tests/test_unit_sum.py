@@ -1,4 +1,4 @@
-"""The sum that one unit's value is: every product, by hand and against the network."""
+"""`explain_unit`: the products that a unit sums, by hand and compared with the network."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def test_the_products_and_the_bias_are_the_value(
                 assert one.contribution == pytest.approx(by_input[one.channel], abs=1e-9 * size)
 
 
-def test_the_first_layer_can_be_done_with_a_pencil(
-    extractor: FeatureExtractor, activations: Activations
-) -> None:
+def test_the_first_layer_by_hand(extractor: FeatureExtractor, activations: Activations) -> None:
     row, column = 20, 30
     found = explain_unit(extractor, activations, "block1_conv1", 3, (row, column))
     assert found.source is None
@@ -66,7 +64,7 @@ def test_the_first_layer_can_be_done_with_a_pencil(
     assert not corner.patch.flags.writeable
 
 
-def test_layers_of_ones_own(photo: RGB8) -> None:
+def test_custom_layers(photo: RGB8) -> None:
     import keras
 
     layers = keras.layers
@@ -110,7 +108,7 @@ def test_layers_of_ones_own(photo: RGB8) -> None:
         ),
     ],
 )
-def test_what_cannot_be_asked_is_told(
+def test_bad_arguments_are_refused(
     extractor: FeatureExtractor, activations: Activations, arguments: dict[str, Any], words: str
 ) -> None:
     asked: dict[str, Any] = {"layer": "block1_conv2", "channel": 0, "location": (3, 3), **arguments}
@@ -118,7 +116,7 @@ def test_what_cannot_be_asked_is_told(
         explain_unit(extractor, activations, **asked)
 
 
-def test_what_is_no_extractor_or_no_activations_is_told(
+def test_arguments_of_wrong_types_are_refused(
     extractor: FeatureExtractor, activations: Activations, photo: RGB8
 ) -> None:
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""VGG16 beside VGG19: the same path, other layers, and neither taken for the other."""
+"""VGG16: layers, maps and sources of weights; files for VGG16 and VGG19 are told apart."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from vgg_widget.layers import VGGS
 from vgg_widget.predictions import predictor_for
 from vgg_widget.weights import export_weights, imagenet, remote, resolve
 
-# Keras's own saving.
+# Keras raises this when it saves weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 RGB8 = npt.NDArray[np.uint8]
 
-# Name, torchvision's number, channels, stride, receptive field, centre of unit 0: worked out by the
+# Name, torchvision's number, channels, stride, receptive field, centre of unit 0: computed by the
 # recurrences of Dumoulin & Visin for 3×3 convolutions and 2×2 pools.
 FACTS = (
     ("block1_conv1", 0, 64, 1, 3, 0.0),
@@ -62,7 +62,7 @@ FACTS = (
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    """Keras's own VGG16 without its top, and with biases."""
+    """Return Keras's VGG16 without its top, with biases other than 0."""
     import keras
 
     made = keras.applications.VGG16(include_top=False, weights=None, input_shape=(None, None, 3))
@@ -148,7 +148,7 @@ def test_what_is_exported_is_read_back(suffix: str, scratch: Path) -> None:
             np.testing.assert_array_equal(array, wanted)
 
 
-# One is not taken for the other ------------------------------------------------------------------
+# Weights of the other network --------------------------------------------------------------------
 
 
 def zeros(shapes: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_a_keras_file_of_the_other_network(file: Path, scratch: Path) -> None:
         f"weights {str(file)!r} are of a VGG16, not of a VGG19: pass network='vgg16', or choose "
         "the weights of a VGG19."
     )
-    # All of VGG16's layers have a namesake in VGG19, and most have its shape.
+    # Each layer of VGG16 has a namesake in VGG19, mostly of the same shape.
     larger = by_hand(scratch / "larger.h5", zeros(VGGS["vgg19"].kernel_shapes()))
     with pytest.raises(WeightsError, match="are of a VGG19, not of a VGG16: pass network='vgg19'"):
         resolve(larger, "vgg16")
@@ -191,7 +191,7 @@ def test_named_weights_of_the_other_network(name: str, asked: str) -> None:
         FeatureExtractor(name, network=asked)
 
 
-def test_names_that_are_none(photo: RGB8) -> None:
+def test_unknown_names_and_conflicting_arguments_are_refused(photo: RGB8) -> None:
     with pytest.raises(WeightsError, match="did you mean 'random'"):
         resolve("randon", "vgg16")
     with pytest.raises(ValueError, match=r"network 'vgg61' is not known: did you mean 'vgg1[69]'"):
@@ -257,7 +257,7 @@ def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hed       trained on ImageNet, fine-tuned for contours" in told
     assert "download them with `vgg-widget weights --network vgg16 --download`" in told
     assert "kmeans" not in told
-    # Which VGG19 alone has.
+    # Only VGG19 has learned filters.
     assert "learned filters" not in told
     assert "safetensors" in told
     main(["weights"])
@@ -290,10 +290,10 @@ def test_predictions_take_the_classifier_of_vgg16(
         assert sum(found.probabilities(photo)) == pytest.approx(1, abs=1e-5)
 
 
-# All around it -----------------------------------------------------------------------------------
+# Explorer, pickle, commands, attribution ---------------------------------------------------------
 
 
-def test_an_explorer_from_first_to_last(photo: RGB8, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_explorer_of_vgg16(photo: RGB8, capsys: pytest.CaptureFixture[str]) -> None:
     explorer = LayerExplorer(photo, weights="random", network="vgg16", size=64, layer="conv4_3")
     state, code = explorer.state(), explorer.to_code()
     assert state["network"] == "vgg16"
@@ -304,7 +304,7 @@ def test_an_explorer_from_first_to_last(photo: RGB8, capsys: pytest.CaptureFixtu
     assert again.extractor.model is explorer.extractor.model
     np.testing.assert_array_equal(again.main_rendering.rgba, explorer.main_rendering.rgba)
     assert explorer.circuit().source == "block4_conv2"
-    # Before there was a choice, states named no network.
+    # Older states do not name a network.
     del state["network"]
     older = LayerExplorer.from_state(photo, state, layer="block4_conv4")
     assert older.extractor.network == "vgg19"
@@ -316,7 +316,7 @@ def test_an_explorer_from_first_to_last(photo: RGB8, capsys: pytest.CaptureFixtu
 
 def test_a_pickle_comes_back_as_vgg16(photo: RGB8) -> None:
     extractor = FeatureExtractor("random", network="vgg16", size=64)
-    again = pickle.loads(pickle.dumps(extractor))  # noqa: S301 - its own
+    again = pickle.loads(pickle.dumps(extractor))  # noqa: S301 - made here
     assert (again.network, again.model) == ("vgg16", extractor.model)
 
 
@@ -348,7 +348,7 @@ def test_the_strongest_pictures_for_a_channel_of_vgg16(
 
 
 def test_the_gradient_of_a_unit_is_that_of_the_whole_network(model: Any, file: Path) -> None:
-    # Of the maps only what the unit needs is computed, which follows from VGG16's own layers.
+    # Only the part of the maps that the unit needs is computed, which depends on VGG16's layers.
     import keras
     import tensorflow as tf
 

@@ -1,7 +1,7 @@
-"""VGG19's receptive fields against the network itself: which pixels move which units.
+"""VGG19's receptive fields, compared with the units that change with each pixel.
 
-With kernels above 0 and no biases a black image leaves every unit at 0, and lighting a pixel moves
-exactly the units that see it: nothing cancels out, and no pool hides it.
+With kernels above 0 and no biases, a black image leaves every unit at 0, and lighting a pixel
+changes exactly the units that see it: nothing cancels out, and no pool hides the change.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from vgg_widget import FeatureExtractor, LayerInfo
 Bools = npt.NDArray[np.bool_]
 Size = tuple[int, int]
 
-# The second is no multiple of 32, nor of 2 along both axes.
+# The second is no multiple of 32, and its width is odd.
 SIZES = [pytest.param((224, 224), marks=pytest.mark.slow), (100, 83)]
-# A border's middle, all corners but one, and places within that are on no layer's grid.
+# Three corners, a pixel on a border, and two pixels that are on no layer's grid.
 PIXELS = [(0, 0), (0, -1), (-1, 0), (0, 41), (37, 50), (98, 82)]
 
 
 def positive_copy(network: Any, filters: int | None = None) -> Any:
-    """The same layers with the size of their weights, or of fewer filters and weights of 1."""
+    """Copy a network with absolute weights and no biases, or fewer filters and weights of 1."""
     import keras
 
     def copied(layer: Any) -> Any:
@@ -43,22 +43,24 @@ def positive_copy(network: Any, filters: int | None = None) -> Any:
 
 
 def moved_units(network: Any, images: npt.NDArray[np.float32]) -> list[Bools]:
-    """For each layer: which units, (images, rows, columns), do not stay at 0."""
+    """Return which units are not 0: for each layer, (images, rows, columns)."""
     return [np.asarray(np.any(maps, axis=-1)) for maps in network(images)]
 
 
 def spans(info: LayerInfo, units: Size, size: Size) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """First pixel and last pixel + 1 of each row's box, and of each column's."""
+    """Return first pixel and last pixel + 1 of each row's box, and of each column's."""
     rows = [info.receptive_field_box(row, 0, size)[::2] for row in range(units[0])]
     columns = [info.receptive_field_box(0, column, size)[1::2] for column in range(units[1])]
     return np.array(rows), np.array(columns)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_units_box_is_what_moves_it(extractor: FeatureExtractor, size: Size) -> None:
+def test_each_box_has_exactly_the_pixels_that_change_the_unit(
+    extractor: FeatureExtractor, size: Size
+) -> None:
     thin = positive_copy(extractor.model, filters=1)
     for axis in (0, 1):
-        # Image i has row (or column) i lit from side to side.
+        # In image i, all of row (or column) i is lit.
         images = np.zeros((size[axis], *size, 3), np.float32)
         np.moveaxis(images, axis + 1, 1)[range(size[axis]), range(size[axis])] = 1
         parts = [moved_units(thin, part) for part in np.array_split(images, 7)]
@@ -66,7 +68,7 @@ def test_every_units_box_is_what_moves_it(extractor: FeatureExtractor, size: Siz
             moved = np.concatenate(found)
             units = moved.shape[1:]
             along = np.moveaxis(moved, axis + 1, 1)
-            assert (along == along[..., :1]).all(), info.name  # alike across the lit line
+            assert (along == along[..., :1]).all(), info.name  # the same along the lit line
             for index in range(units[axis]):
                 seen = np.flatnonzero(along[:, index, 0])
                 for other in {0, units[1 - axis] // 2, units[1 - axis] - 1}:
@@ -84,7 +86,7 @@ def test_a_pixel_moves_the_units_whose_box_holds_it(
     for y, x in PIXELS:
         image = np.zeros((1, *size, 3), np.float32)
         image[0, y, x] = 1
-        y, x = y % size[0], x % size[1]  # noqa: PLW2901 - counted from the other side
+        y, x = y % size[0], x % size[1]  # noqa: PLW2901 - negative indices
         for info, (moved,) in zip(extractor.layers, moved_units(network, image), strict=True):
             rows, columns = spans(info, moved.shape, size)
             down = (rows[:, 0] <= y) & (y < rows[:, 1])
@@ -100,8 +102,8 @@ def test_the_nearest_unit_is_moved_by_the_pixel(extractor: FeatureExtractor, siz
         image[0, y, x] = 1
         for info, (moved,) in zip(extractor.layers, moved_units(thin, image), strict=True):
             rows, columns = np.nonzero(moved)
-            # Every map covers these pixels, and fields no border cuts are symmetric: the nearest
-            # unit is in the middle of those that move.
+            # Every map covers these pixels, and fields that no border cuts are symmetric. So the
+            # nearest unit is in the middle of those that change.
             row, column = info.unit_at(y, x, moved.shape)
             assert moved[row, column], info.name
             if rows.min() > 0 and rows.max() < moved.shape[0] - 1:
@@ -111,7 +113,7 @@ def test_the_nearest_unit_is_moved_by_the_pixel(extractor: FeatureExtractor, siz
 
 
 @pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv4", "block5_pool"])
-def test_random_weights_let_nothing_in_from_outside(
+def test_with_random_weights_no_pixel_outside_the_box_counts(
     extractor: FeatureExtractor, layer: str
 ) -> None:
     size = (100, 83)
@@ -131,6 +133,6 @@ def test_random_weights_let_nothing_in_from_outside(
             for image in (plain, other, inside)
         ]
         scale = np.abs(values[0]).max()
-        # Some ways of computing convolutions round together what they compute together.
+        # Some algorithms for convolutions share rounding errors between neighbouring values.
         np.testing.assert_allclose(values[0], values[1], rtol=0, atol=1e-3 * scale)
         assert np.abs(values[0] - values[2]).max() > 0.1 * scale

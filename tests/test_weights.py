@@ -1,4 +1,4 @@
-"""Weights: each source gives the right numbers, and each failure a sentence and no debris."""
+"""Weights: each source gives the right numbers; a failure gives a sentence, and leaves no files."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_random_is_he_normal_and_always_the_same() -> None:
     digest = hashlib.sha256()
     for name, (kernel, bias) in first.arrays.items():
         spread = np.sqrt(2 / (9 * SHAPES[name][2]))
-        # Four standard errors of a standard deviation, and of a mean, from so many numbers.
+        # Four standard errors of the standard deviation, and of the mean.
         assert abs(kernel.std() / spread - 1) < 4 / np.sqrt(2 * kernel.size)
         assert abs(kernel.mean()) < 4 * spread / np.sqrt(kernel.size)
         assert not bias.any()
@@ -121,7 +121,7 @@ def test_files_of_earlier_keras_versions(
     expected: Arrays, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_hand(home / "tf2_weights", expected)
-    monkeypatch.chdir(home)  # A bare name and a path from home mean the file, too.
+    monkeypatch.chdir(home)  # A bare name and a path with ~ mean the file, too.
     assert_equal(resolve("tf2_weights").arrays, expected)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
@@ -165,13 +165,13 @@ def assert_sentence(error: WeightsError, *parts: str) -> None:
         (7, ("weights 7 is neither",)),
     ],
 )
-def test_what_is_no_source_gets_advice(asked: Any, parts: tuple[str, ...]) -> None:
+def test_unknown_sources_are_refused_with_advice(asked: Any, parts: tuple[str, ...]) -> None:
     with pytest.raises(WeightsError) as caught:
         resolve(asked)
     assert_sentence(caught.value, *parts)
 
 
-# The ImageNet file: where it is, and where it comes from
+# The ImageNet file: folders, addresses, downloads
 
 
 def test_places_and_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ def test_a_failed_download_leaves_nothing_behind(
 def test_a_slow_server_is_waited_for_as_long_as_it_sends(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The time-out is for each piece: all of them take longer.
+    # The timeout applies to each piece; all of them together take longer.
     monkeypatch.setattr(remote, "READ_SECONDS", 1.2)
     mirror.behaviour = "slow"
     start = time.monotonic()
@@ -312,7 +312,7 @@ def test_two_processes_at_once_both_get_the_whole_file(mirror: Mirror, home: Pat
 
 
 @pytest.mark.posix
-def test_a_disk_that_takes_only_half(mirror: Mirror, home: Path) -> None:
+def test_a_disk_with_room_for_half_the_file(mirror: Mirror, home: Path) -> None:
     old = keras_folder() / NAME
     old.parent.mkdir(parents=True)
     old.write_bytes(b"an older file")
@@ -352,7 +352,7 @@ def test_a_full_disk(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_folders_that_cannot_be_written(
     mirror: Mirror, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A folder below a file can be made by nobody, not even by root.
+    # Not even root can make a folder below a file.
     (home / "keras").touch()
     own = fetch(mirror)
     assert own == home / "cache" / "vgg_widget" / NAME
@@ -382,7 +382,7 @@ def test_the_bar_shows_and_pooch_is_quiet(
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_empty_bar_stays_where_nothing_could_be_fetched(
+def test_a_failed_download_leaves_no_empty_progress_bar(
     mirror: Mirror, capfd: pytest.CaptureFixture[str]
 ) -> None:
     mirror.behaviour = "missing"
@@ -414,9 +414,9 @@ def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
     assert len(mirror.requests) == 2
 
 
-def test_a_failed_download_keeps_nothing_of_those_who_asked_for_it() -> None:
+def test_a_failed_download_keeps_no_reference_to_its_callers() -> None:
     def ask() -> weakref.ref[Any]:
-        numbers = np.zeros(3)  # In an explorer: 80 MB of filters that come instead.
+        numbers = np.zeros(3)  # In an explorer: the 80 MB of fallback filters.
         with pytest.raises(WeightsError, match="no connection"):
             imagenet.IMAGENET["vgg19"].download()
         return weakref.ref(numbers)
@@ -431,7 +431,7 @@ def test_a_failed_download_keeps_nothing_of_those_who_asked_for_it() -> None:
 def test_imagenet_from_the_first_request_to_a_damaged_cache(
     mirror: Mirror, expected: Arrays, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The datasets of the real file are named like these.
+    # The real file names its datasets like this.
     source = by_hand(home / "real.h5", expected, "{name}_W_1:0", "{name}_b_1:0")
     good = mirror.payload = source.read_bytes()
     source.unlink()
@@ -448,7 +448,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     assert (provenance.label, provenance.message) == ("ImageNet weights", "")
     assert provenance.digest == imagenet.IMAGENET["vgg19"].hash
 
-    mirror.behaviour = "missing"  # The file has appeared: nobody asks the server.
+    mirror.behaviour = "missing"  # The file exists now: no request is sent.
     assert resolve("auto").provenance == provenance
     assert len(mirror.requests) == 2
 
@@ -467,7 +467,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
 
 
 @pytest.mark.usefixtures("own_networks")
-def test_a_good_file_in_the_second_place_counts_once_it_is_there(
+def test_a_good_file_in_the_second_folder_is_used_once_it_exists(
     home: Path, expected: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = by_hand(home / "real.h5", expected)
@@ -476,7 +476,7 @@ def test_a_good_file_in_the_second_place_counts_once_it_is_there(
     first, second = imagenet.IMAGENET["vgg19"].locations()
     for path in (first, second):
         path.parent.mkdir(parents=True)
-    # A shared cache that a student cannot write, with a damaged file in it.
+    # As in a shared cache with a damaged file, which a student cannot replace.
     first.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     assert FeatureExtractor("auto").weights.source == "kmeans"
     source.rename(second)

@@ -1,4 +1,4 @@
-"""Weights as people find them: behind any prefix, in any container, under any file name."""
+"""Weights files of users: with any prefix, in any container, under any file name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HALF = tuple(width // 2 for width in VGG19)
 
 
 def numbered(columns: tuple[int, ...] = VGG19, start: float = 0, *, norm: bool = False) -> State:
-    """A state dict by modules' numbers; each tensor tells its place, and takes no memory."""
+    """Return a state dict by module number; tensors encode their place, and take no memory."""
     state: State = {}
     with torch.device("meta"):
         modules = torch_features(columns, norm=norm)
@@ -58,7 +58,7 @@ def behind(prefix: str, state: State = STATE) -> State:
 
 
 def assert_taken(weights: Any, state: State = STATE) -> str:
-    """Weights give the numbers of a state dict; what is said of them is returned."""
+    """Assert that weights have the numbers of a state dict, and return their message."""
     resolved = resolve(weights)
     parts = iter(state.values())
     for kernel, bias in resolved.arrays.values():
@@ -70,7 +70,7 @@ def assert_taken(weights: Any, state: State = STATE) -> str:
 
 
 def refused(weights: Any, error: type[Exception] = WeightsError, **more: Any) -> str:
-    """Return the one sentence that weights are refused with."""
+    """Return the message, of one sentence, with which weights are refused."""
     with pytest.raises(error) as caught:
         FeatureExtractor(weights, **more)
     sentence = str(caught.value)
@@ -143,7 +143,9 @@ def test_any_prefix_at_all(parts: list[str]) -> None:
     ],
     ids=["VGG16", "VGG13", "VGG19-BN", "VGG16-BN", "half", "no bias", "1×1"],
 )
-def test_what_is_nearest_is_named(state: State, words: tuple[str, ...], prefix: str) -> None:
+def test_the_nearest_network_or_first_mismatch_is_named(
+    state: State, words: tuple[str, ...], prefix: str
+) -> None:
     sentence = refused({"epoch": 3, **behind(prefix, state)})
     for part in words:
         assert part.format(prefix=prefix) in sentence, sentence
@@ -213,7 +215,7 @@ def test_a_list_is_taken_in_memory_as_from_a_file(wrap: Any, tmp_path: Path) -> 
 
 
 def papers(state: State) -> State:
-    """Named as Simonyan & Zisserman's own Caffe models are."""
+    """Rename the tensors as in Simonyan & Zisserman's Caffe models."""
     names = [
         f"conv{b}_{n}" for b, count in enumerate((2, 2, 4, 4, 4), 1) for n in range(1, count + 1)
     ]
@@ -234,7 +236,7 @@ def test_under_other_names_the_first_layer_is_missing(tmp_path: Path) -> None:
 
 
 def keras_h5(path: Path) -> None:
-    """VGG19 of Keras, whose kernels are all 2 and whose biases are all 3; it is small."""
+    """Write a small Keras file of VGG19, whose kernels are all 2 and whose biases are all 3."""
     with h5py.File(path, "w") as file:
         for name, shape in SHAPES.items():
             file.create_dataset(f"{name}/{name}/kernel:0", shape, "f4", fillvalue=2)
@@ -284,7 +286,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         *("a.PT", "a.safetensors", "a.npz", "a.model", "a.tar.gz", "a.7"),
     ],
 )
-def test_a_file_is_told_by_its_content(name: str, written: Path) -> None:
+def test_a_file_is_recognised_by_its_content(name: str, written: Path) -> None:
     path = written.with_name(name)
     written.rename(path)
     try:
@@ -300,7 +302,7 @@ def test_a_file_is_told_by_its_content(name: str, written: Path) -> None:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", ["a.pth", "a", "a.h5", "a.zip"])
-def test_learned_filters_are_told_by_their_content(name: str, tmp_path: Path) -> None:
+def test_learned_filters_are_recognised_by_their_content(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     shutil.copy(embedded_path(), path)
     found, shipped = resolve(path), resolve("kmeans")
@@ -379,7 +381,7 @@ def test_several_classifiers_are_named(tmp_path: Path) -> None:
         resolve_classifier(resolve(tmp_path / "a.pth").provenance)
 
 
-# --- what is something else
+# --- files of other kinds
 
 
 def packed(path: Path) -> None:
@@ -408,7 +410,7 @@ def traced(path: Path) -> None:
     torch.jit.save(whole, path)
 
 
-ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
+OTHER_KINDS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "empty": (Path.touch, ("is empty", "download or save it again")),
     "LFS": (
         lambda path: path.write_bytes(
@@ -482,12 +484,10 @@ ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.h5", "a.safetensors", "a", "a.npz", "a.tflite"])
-@pytest.mark.parametrize("case", ELSE)
+@pytest.mark.parametrize("case", OTHER_KINDS)
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_a_file_of_something_else_is_called_what_it_is(
-    case: str, name: str, tmp_path: Path
-) -> None:
-    make, words = ELSE[case]
+def test_the_kind_of_another_file_is_named(case: str, name: str, tmp_path: Path) -> None:
+    make, words = OTHER_KINDS[case]
     make(tmp_path / name)
     sentence = refused(tmp_path / name)
     assert sentence.startswith(f"weights {str(tmp_path / name)!r} is ")
@@ -504,14 +504,14 @@ FOLDERS = {
 
 @pytest.mark.parametrize("name", ["mine.keras", "vgg19", "mine.pth"])
 @pytest.mark.parametrize("case", FOLDERS)
-def test_a_folder_is_called_one(
+def test_folders_are_refused_with_advice(
     case: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in FOLDERS[case]:
         (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name / file).touch()
     monkeypatch.chdir(tmp_path)
-    # A bare word, too, is a folder that there is.
+    # A bare name can also be an existing folder.
     for asked in (tmp_path / name, name, f"{name}{os.sep}"):
         sentence = refused(asked)
         assert sentence.startswith(
@@ -537,11 +537,11 @@ def test_the_weights_of_an_unpacked_keras_file_are_read(tmp_path: Path) -> None:
         Path("https://example.org/vgg19.h5"),
     ],
 )
-def test_an_address_is_called_one(address: str | Path) -> None:
+def test_urls_are_refused_with_advice(address: str | Path) -> None:
     assert "is a URL, not a file: download it and pass its path" in refused(address)
 
 
-# --- networks in the wrong place
+# --- networks passed as weights
 
 
 @pytest.fixture
@@ -555,7 +555,7 @@ def keras_models() -> list[Any]:
     return [keras.Model(inputs, layers[0](inputs)), keras.Sequential([inputs, *layers]), own()]
 
 
-def test_a_keras_model_belongs_to_model(keras_models: list[Any], photo: Any) -> None:
+def test_a_keras_model_is_refused_with_advice(keras_models: list[Any], photo: Any) -> None:
     for model in keras_models:
         assert "pass a model of Keras or PyTorch as model=" in refused(model)
         with pytest.raises(WeightsError, match="pass a model of Keras or PyTorch as model="):
@@ -564,7 +564,7 @@ def test_a_keras_model_belongs_to_model(keras_models: list[Any], photo: Any) -> 
 
 
 @pytest.mark.parametrize("network", [nn.ReLU(), nn.Flatten()])
-def test_a_network_of_pytorch_is_refused_with_what_to_pass(network: Any) -> None:
+def test_a_pytorch_network_is_refused_with_advice(network: Any) -> None:
     kind = type(network).__name__
     sentence = refused(network)
     assert sentence.startswith("weights ")

@@ -58,9 +58,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def active(explore: Explore) -> dict[str, Any]:
-    """Return where a channel is largest, so that its gradient is not 0."""
+    """Return the unit with the largest value, so that its gradient is not 0."""
     explorer = explore(layer="block3_conv1")
-    # Where the whole field lies in the picture.
+    # Only units whose whole receptive field lies in the image.
     maps = explorer.activations["block3_conv1"][4:-4, 4:-4]
     row, column, channel = np.unravel_index(maps.argmax(), maps.shape)
     return {
@@ -70,8 +70,8 @@ def active(explore: Explore) -> dict[str, Any]:
     }
 
 
-def there(explorer: Any) -> None:
-    """Wait for what the page asked for."""
+def wait_for_map(explorer: Any) -> None:
+    """Wait until the map that the page requested is painted."""
     assert explorer.attributing.wait(60)
     let_paint(explorer)
 
@@ -92,7 +92,7 @@ def canvas_of(explorer: Any) -> RGB8:
 
 
 def card_pictures(explorer: Any) -> list[RGB8]:
-    """The pictures of the panel's cards on show."""
+    """Return the images of the panel's visible cards."""
     pictures = []
     for card in made_panel(explorer, "Why").cards:
         if card.widget.layout.display != "none":
@@ -127,7 +127,7 @@ def test_the_map_is_that_of_attribute_at_the_location(
     assert shown_map(explorer).values.any()
 
 
-def test_it_lies_over_the_receptive_field_alone(explore: Explore, active: dict[str, Any]) -> None:
+def test_the_map_covers_only_the_receptive_field(explore: Explore, active: dict[str, Any]) -> None:
     explorer = explore(**active)
     plain = canvas_of(explorer)
     explorer.attribution = "gradient"
@@ -135,7 +135,7 @@ def test_it_lies_over_the_receptive_field_alone(explore: Explore, active: dict[s
     found = shown_map(explorer)
     axes = explorer._view.input_axes
     top, left, bottom, right = found.box
-    # A pixel is as large as several of the canvas: look into the middle of each.
+    # A pixel of the image covers several of the canvas: compare the middle of each.
     values = found.values / np.abs(found.values).max()
     changed = 0
     for row in range(0, found.values.shape[0], 3):
@@ -165,7 +165,7 @@ def test_the_opacity_is_the_overlays(explore: Explore, active: dict[str, Any]) -
     np.testing.assert_array_equal(canvas_of(explorer), usual)
     explorer.overlay = 0.3
     assert (canvas_of(explorer) != usual).any()
-    # Nothing of it is changed for a person.
+    # Without attribution and overlay, the figure is as before.
     explorer.choose(attribution=None, overlay=0.0)
     np.testing.assert_array_equal(canvas_of(explorer), plain)
 
@@ -208,7 +208,7 @@ def test_the_trait_is_in_the_state_and_the_code(explore: Explore, active: dict[s
     try:
         np.testing.assert_array_equal(shown_map(again).values, shown_map(explorer).values)
         made: dict[str, Any] = {}
-        # What was made in memory is left to whoever runs it.
+        # The code has a placeholder for an image made in memory.
         code = explorer.to_code()
         code = "\n".join(line for line in code.splitlines() if not line.startswith("image = "))
         exec(  # noqa: S102 - the explorer's own text
@@ -224,7 +224,7 @@ def test_the_trait_is_in_the_state_and_the_code(explore: Explore, active: dict[s
     assert explorer.attribution == "occlusion"
 
 
-def test_what_cannot_be_is_refused_and_all_stays(explore: Explore) -> None:
+def test_bad_values_are_refused_and_nothing_changes(explore: Explore) -> None:
     explorer = explore(**UNIT)
     with pytest.raises(TraitError, match="attribution 'gradent' is not known: did you mean"):
         explorer.attribution = "gradent"
@@ -241,13 +241,11 @@ def test_what_cannot_be_is_refused_and_all_stays(explore: Explore) -> None:
 # The panel ---------------------------------------------------------------------------------------
 
 
-def test_a_key_opens_the_panel_and_shows_a_map_and_takes_both_away(
-    explore: Explore, active: dict[str, Any]
-) -> None:
+def test_a_key_shows_and_hides_both_panel_and_map(explore: Explore, active: dict[str, Any]) -> None:
     explorer = explore(**active)
     press(explorer, "w")
     assert (explorer.panel, explorer.attribution) == ("Why", "gradient")
-    there(explorer)
+    wait_for_map(explorer)
     seen, shown = card_pictures(explorer)
     top, left, bottom, right = shown_map(explorer).box
     expected = explorer.activations.image[top:bottom, left:right]
@@ -263,11 +261,11 @@ def test_a_key_opens_the_panel_and_shows_a_map_and_takes_both_away(
     assert (explorer.panel, explorer.attribution, explorer.overlay) == ("", None, 0.0)
 
 
-def test_whoever_opens_the_panel_sees_a_map(explore: Explore, active: dict[str, Any]) -> None:
+def test_opening_the_panel_by_hand_shows_a_map(explore: Explore, active: dict[str, Any]) -> None:
     explorer = explore(**active)
     control(explorer, "Why").value = True
     assert explorer.attribution == "gradient"
-    there(explorer)
+    wait_for_map(explorer)
     assert len(card_pictures(explorer)) == 2
     control(made_panel(explorer, "Why").widget, "method").value = ""
     assert explorer.attribution is None
@@ -293,14 +291,14 @@ def test_a_sum_over_the_map_says_how_to_explain_one_unit(
     assert "Click on a picture" not in panel_words(explorer)
 
 
-def test_a_unit_that_is_0_is_told_how_to_be_explained(explore: Explore) -> None:
+def test_the_panel_says_how_to_explain_a_unit_that_is_0(explore: Explore) -> None:
     explorer = explore(**UNIT, panel="Why")
     maps = explorer.activations["block3_conv1"][..., 10]
     row, column = np.argwhere(maps == 0)[0]
     explorer.choose(location=(int(row), int(column)), attribution="gradient")
     assert "press b" in panel_words(explorer)
     press(explorer, "b")
-    there(explorer)
+    wait_for_map(explorer)
     assert shown_map(explorer).value < 0
     assert shown_map(explorer).values.any()
     assert "press b" not in panel_words(explorer)
@@ -315,7 +313,7 @@ def test_a_map_with_shuffled_weights_stands_beside_the_true_one(
     names = list(explorer.activations)
     assert offered == names[: names.index("block3_conv1") + 1][::-1]
     choice.value = "block2_conv1"
-    there(explorer)
+    wait_for_map(explorer)
     (shuffled,) = explorer.attributing.randomised_maps
     assert shuffled is not None
     expected = attribute(
@@ -329,7 +327,7 @@ def test_a_map_with_shuffled_weights_stands_beside_the_true_one(
     )
     np.testing.assert_array_equal(shuffled.values, expected.values)
     assert len(card_pictures(explorer)) == 3
-    # A layer before it has no influence on which weights are shuffled after.
+    # Weights behind the displayed layer have no influence on it.
     explorer.layer = "block1_conv2"
     assert not explorer.attributing.randomised_maps
     assert choice.value == ""
@@ -342,11 +340,11 @@ def test_integrated_gradients_say_what_they_add_up_to(
     assert f"The map adds up to {shown_map(explorer).completeness}" in panel_words(explorer)
 
 
-# Who waits for it --------------------------------------------------------------------------------
+# Computing on another thread ---------------------------------------------------------------------
 
 
 class Slow:
-    """Attribution that begins, and goes on when it may."""
+    """A stub of `attribute`, which waits until `may_go_on` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.may_go_on = threading.Event(), threading.Event()
@@ -365,7 +363,7 @@ class Slow:
         try:
             assert self.may_go_on.wait(30)
             self.fail()
-            # As after each batch of pictures.
+            # As after each batch of images.
             if callable(keywords["progress"]):
                 keywords["progress"](1, 25)
             found = attribute(*arguments, **keywords)
@@ -400,22 +398,22 @@ def test_what_the_page_asks_for_is_computed_beside_it(
     assert slow.threads[0] is not threading.main_thread()
     assert not has_map(explorer)
     assert "Computing" in status(explorer)
-    # Nothing lies over the input that is not of this unit, and the explorer answers.
+    # No map of another unit lies over the input, and the explorer responds.
     assert not explorer._view._marks.instead
     first = thread_of(explorer)
     press(explorer, "ArrowRight")
     assert explorer.channel == active["channel"] + 1
     slow.may_go_on.set()
-    there(explorer)
+    wait_for_map(explorer)
     first.join(30)
     assert shown_map(explorer).channel == active["channel"] + 1
-    # What nobody wanted any more was not computed to its end.
+    # The outdated computation was cancelled.
     assert slow.ended.count(None) == 1
     assert len(slow.ended) == 2
     assert not status(explorer)
 
 
-def test_another_picture_ends_it_and_has_its_own(
+def test_another_image_cancels_the_map_and_gets_its_own(
     explore: Explore, active: dict[str, Any], slow: Slow, photo: RGB8
 ) -> None:
     explorer = explore(**active)
@@ -425,7 +423,7 @@ def test_another_picture_ends_it_and_has_its_own(
     slow.may_go_on.set()
     explorer.image = photo[::-1]
     late.join(30)
-    there(explorer)
+    wait_for_map(explorer)
     expected = attribute(
         explorer.extractor,
         explorer.activations,
@@ -446,10 +444,10 @@ def test_maps_of_a_picture_that_is_gone_are_freed(
     assert values() is None
 
 
-def test_an_uploaded_picture_has_its_own(explore: Explore, active: dict[str, Any]) -> None:
+def test_an_uploaded_image_gets_its_own_map(explore: Explore, active: dict[str, Any]) -> None:
     explorer = explore(**active)
     press(explorer, "w")
-    there(explorer)
+    wait_for_map(explorer)
     with io.BytesIO() as stream:
         Image.fromarray(np.ascontiguousarray(explorer.image[::-1])).save(stream, "png")
         file = {
@@ -460,7 +458,7 @@ def test_an_uploaded_picture_has_its_own(explore: Explore, active: dict[str, Any
             "last_modified": datetime.now(tz=UTC),
         }
     control(explorer, "other picture").value = (file,)
-    there(explorer)
+    wait_for_map(explorer)
     expected = attribute(
         explorer.extractor,
         explorer.activations,
@@ -471,7 +469,7 @@ def test_an_uploaded_picture_has_its_own(explore: Explore, active: dict[str, Any
     np.testing.assert_array_equal(shown_map(explorer).values, expected.values)
 
 
-def test_closing_ends_what_is_computed(
+def test_closing_cancels_the_computation(
     explore: Explore, active: dict[str, Any], slow: Slow
 ) -> None:
     explorer = explore(**active)
@@ -483,19 +481,19 @@ def test_closing_ends_what_is_computed(
     assert None not in slow.ended
 
 
-def test_an_error_nobody_expected_is_told_and_it_can_be_asked_for_again(
+def test_an_unexpected_error_is_reported_and_the_map_can_be_requested_again(
     explore: Explore, active: dict[str, Any], slow: Slow
 ) -> None:
     explorer = explore(**active)
     slow.may_go_on.set()
     slow.fails = MemoryError("no room for this")
     press(explorer, "w")
-    there(explorer)
+    wait_for_map(explorer)
     assert "no room for this" in problem(explorer)
     assert not status(explorer)
     slow.fails = None
     press(explorer, "w", "w")
-    there(explorer)
+    wait_for_map(explorer)
     assert has_map(explorer)
 
 
@@ -503,26 +501,26 @@ def test_a_picture_that_is_saved_has_the_map(explore: Explore, active: dict[str,
     explorer = explore(**active)
     press(explorer, "w")
     asked_by_page = explorer.to_bytes(".png")
-    there(explorer)
+    wait_for_map(explorer)
     assert asked_by_page == explorer.to_bytes(".png")
     again = explore(**active, attribution="gradient")
     assert again.to_bytes(".png") == asked_by_page
 
 
-def test_it_follows_a_mouse_that_rests_and_comes_back(
+def test_it_follows_a_resting_mouse_and_returns_to_the_location(
     explore: Explore, active: dict[str, Any]
 ) -> None:
     explorer = explore(**active, attribution="gradient")
     of_location = shown_map(explorer)
     hover(explorer, Hit("map", 3, 4, active["channel"]))
-    there(explorer)
+    wait_for_map(explorer)
     assert shown_map(explorer).location == (3, 4)
     assert explorer.location == active["location"]
     hover(explorer, None)
     assert shown_map(explorer) is of_location
 
 
-def test_a_mouse_on_its_way_changes_nothing_and_one_that_left_neither(
+def test_a_mouse_that_moves_or_has_left_changes_nothing(
     explore: Explore, active: dict[str, Any], slow: Slow
 ) -> None:
     slow.may_go_on.set()
@@ -537,14 +535,14 @@ def test_a_mouse_on_its_way_changes_nothing_and_one_that_left_neither(
     slow.may_go_on.set()
     late.join(30)
     assert shown_map(explorer) is of_location
-    # Code is answered about the location, wherever the mouse rests.
+    # A change from code is about the location, wherever the mouse rests.
     hover(explorer, Hit("map", 3, 4, active["channel"]))
     explorer.choose(layer="block5_conv1", attribution="gradient_x_input")
     assert shown_map(explorer).location == explorer.location
-    # A grid's tile is another channel's.
+    # A grid's tile belongs to another channel.
     explorer.mode = "grid"
     hover(explorer, Hit("map", 0, 0, 3))
-    there(explorer)
+    wait_for_map(explorer)
     assert shown_map(explorer).location == explorer.location
 
 
@@ -571,7 +569,7 @@ def test_an_interrupt_leaves_what_was_on_show(
 
 @pytest.fixture
 def own(keras: Any) -> Any:
-    """A model of branches, one of which has no gradient, with a dense end."""
+    """Return a model of two branches: one ends in a classifier, the other has no gradient."""
     layers = keras.layers
     inputs = keras.Input((None, None, 3))
     stem = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
@@ -581,7 +579,7 @@ def own(keras: Any) -> Any:
     return keras.Model(inputs, [layers.Dense(3, name="classes")(pool), which])
 
 
-def test_a_layer_without_a_gradient_is_told_of(own: Any, photo: RGB8, explore: Explore) -> None:
+def test_a_layer_without_a_gradient_is_reported(own: Any, photo: RGB8, explore: Explore) -> None:
     explorer = explore(
         photo, extractor=None, model=own, size=32, layer="which", location=(3, 3), panel="Why"
     )
@@ -592,7 +590,7 @@ def test_a_layer_without_a_gradient_is_told_of(own: Any, photo: RGB8, explore: E
     assert explorer.attribution is None
     explorer.layer = "stem"
     explorer.attribution = "gradient"
-    # Looking at another layer is no mistake.
+    # Choosing such a layer later is not an error.
     explorer.layer = "which"
     assert explorer.attribution == "gradient"
     assert not has_map(explorer)
@@ -612,14 +610,14 @@ def test_a_class_is_the_most_probable_until_another_is_named(
     field = control(made_panel(explorer, "Why").widget, "class")
     assert field.layout.display != "none"
     field.value = "2"
-    there(explorer)
+    wait_for_map(explorer)
     assert explorer.attribution_class == 2
     expected = attribute(
         explorer.extractor, explorer.activations, "last", method="grad_cam", target=2
     )
     np.testing.assert_array_equal(shown_map(explorer).values, expected.values)
     field.value = "tabby"
-    there(explorer)
+    wait_for_map(explorer)
     assert "target 'tabby' is not a class of this model" in panel_words(explorer)
     explorer.attribution_class = None
     with pytest.raises(TraitError, match=r"'grad_cam' cannot be shown: target 99 is not a class"):
@@ -627,7 +625,7 @@ def test_a_class_is_the_most_probable_until_another_is_named(
     assert explorer.attribution_class is None
 
 
-def test_classes_are_offered_where_there_is_a_classifier(explore: Explore) -> None:
+def test_grad_cam_is_not_offered_without_a_classifier(explore: Explore) -> None:
     explorer = explore(**UNIT, panel="Why")
     method = control(made_panel(explorer, "Why").widget, "method")
     assert [value for _, value in method.options] == ["", *UNITS_METHODS]
@@ -666,9 +664,7 @@ def test_two_pictures_have_a_map_each_over_one_range(
         both.close()
 
 
-def test_a_page_of_its_own_shows_the_layers_map_as_it_is(
-    explore: Explore, active: dict[str, Any]
-) -> None:
+def test_an_html_page_has_no_attribution_overlay(explore: Explore, active: dict[str, Any]) -> None:
     explorer = explore(**active, attribution="gradient")
     page = explorer.to_html(layers="block3_conv1")
     (overlay,) = re.findall(r'"overlay":\s*([0-9.]+)', page)

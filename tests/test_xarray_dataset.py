@@ -70,7 +70,7 @@ def test_it_cannot_change_the_activations(activations: Activations) -> None:
         activations.to_xarray()["block5_pool"].values[0, 0, 0] = 1
 
 
-def test_it_is_made_of_what_files_can_hold(activations: Activations) -> None:
+def test_it_goes_through_json(activations: Activations) -> None:
     dataset = activations.to_xarray()[["block5_conv1", "block5_pool"]]
     again = xr.Dataset.from_dict(json.loads(json.dumps(dataset.to_dict())))
     assert [again[name].attrs for name in again] == [dataset[name].attrs for name in dataset]
@@ -81,19 +81,19 @@ NAMES = {
     "base/conv": "base_conv",
     "base/stem/conv#2": "base_stem_conv#2",
     "split[1]": "split[1]",
-    # The layer that is called so has the name, wherever it stands.
+    # A layer with exactly this name keeps it, in any order.
     "a/b": "a_b_2",
     "a_b": "a_b",
-    # A number that is taken too.
+    # The next number is taken, too.
     "c_d": "c_d",
     "c_d_2": "c_d_2",
     "c/d": "c_d_3",
-    # Dimensions of the first are called like the others.
+    # The first layer's dimensions have the names of the others.
     "top": "top",
     "top_row": "top_row_2",
     "top/channel": "top_channel_2",
     "top_column": "top_column_2",
-    # What may not stand at an end, and what Unicode writes in two ways.
+    # Characters that are not allowed at an end, and a name with two forms in Unicode.
     " conv": "_ conv",
     "conv ": "conv_",
     "#1": "_#1",

@@ -1,4 +1,4 @@
-"""VGG as torchvision lays it out, and torchvision's own networks with random weights."""
+"""VGG in torchvision's layout, and torchvision's own networks with random weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import nn
 
 from vgg_widget import FeatureExtractor
 
-# What torchvision calls configuration "E", and "D", which is VGG16.
+# torchvision's configurations "E" (VGG19) and "D" (VGG16).
 VGG19 = (64, 64, 0, 128, 128, 0, *[256] * 4, 0, *[512] * 4, 0, *[512] * 4, 0)
 VGG16 = (64, 64, 0, 128, 128, 0, *[256] * 3, 0, *[512] * 3, 0, *[512] * 3, 0)
 
 
 def torch_features(columns: tuple[int, ...], *, norm: bool = False) -> nn.Sequential:
-    """The ``features`` of a torchvision VGG: 0 stands for a pool."""
+    """Return the ``features`` of a torchvision VGG; 0 stands for a pool."""
     modules: list[nn.Module] = []
     channels = 3
     for column in columns:
@@ -32,8 +32,8 @@ def torch_features(columns: tuple[int, ...], *, norm: bool = False) -> nn.Sequen
 
 
 def features_of(extractor: FeatureExtractor) -> nn.Sequential:
-    """The ``features`` of torchvision's VGG19 with an extractor's weights."""
-    # Without numbers of its own, which take seconds.
+    """Return the ``features`` of torchvision's VGG19 with an extractor's weights."""
+    # Skip the random initialisation, which takes seconds.
     with torch.device("meta"):
         network = torch_features(VGG19)
     network = network.to_empty(device="cpu")
@@ -49,19 +49,19 @@ def features_of(extractor: FeatureExtractor) -> nn.Sequential:
 
 
 def torchvision_models() -> Any:
-    """Return torchvision's networks, whichever processor its compiled operators are made for."""
+    """Return torchvision's networks, even if its compiled operators do not fit this PyTorch."""
     with warnings.catch_warnings():
-        # Of what reads JPEG files.
+        # It may warn about the extension that reads JPEG files.
         warnings.simplefilter("ignore")
         try:
             import torchvision
         except RuntimeError:
-            # On Linux it wants PyTorch with CUDA, for operators that no classifier has.
+            # On Linux it needs PyTorch with CUDA, for operators that no classifier uses.
             for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
                 del sys.modules[name]
-            taken = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             for operator in ("nms", "qnms"):
-                torch.library.define(f"torchvision::{operator}", taken)
+                torch.library.define(f"torchvision::{operator}", signature)
             import torchvision
     return torchvision.models
 
@@ -73,7 +73,7 @@ def torchvision_network(name: str) -> nn.Module:
     network: nn.Module = getattr(torchvision_models(), name)(weights=None, **more)
     with torch.no_grad():
         for tensor in network.state_dict().values():
-            # Means and variances too, so that no normalisation does nothing.
+            # Means and variances too, so that no normalisation is the identity.
             if tensor.is_floating_point() and tensor.dim() < 2:
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
             elif tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""What the tests of weights need: a loopback web server, and Keras files of every age and fault."""
+"""Helpers for tests of weights: a web server on 127.0.0.1, and valid and invalid Keras files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PAGE = b"<!DOCTYPE html><html><body>Please sign in to the school's network</body
 
 
 class Mirror:
-    """A server on 127.0.0.1; set `behaviour` and `payload`, and count `requests`.
+    """A web server on 127.0.0.1, with a `behaviour`, a `payload` and a list of its `requests`.
 
-    What `files` has by its name is sent instead of the payload.
+    If `files` has a file of the requested name, it is sent instead of the payload.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Mirror:
         self.ended.wait()
 
     def _hangup(self, _: BaseHTTPRequestHandler) -> None:
-        """End the connection without a word."""
+        """Close the connection without a response."""
 
     def _wrong(self, handler: BaseHTTPRequestHandler) -> None:
         self._begin(handler, Content_Length=len(self.payload))
@@ -118,17 +118,17 @@ class Mirror:
 
 
 def passing_for(file: RemoteFile, content: bytes) -> RemoteFile:
-    """The same file, as if this were what is published of it."""
+    """Return the remote file as if `content` were published: with its hash and size."""
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return replace(file, hash=f"md5:{digest}", size=len(content))
 
 
-# VGG19's first dense layer alone has 100 million numbers; the shapes fit with fewer, too.
+# Smaller than in VGG19, whose first dense layer alone has 100 million numbers.
 HIDDEN = (24, 16)
 
 
 def dense(classes: int, seed: int = 3) -> list[tuple[Floats, Floats]]:
-    """Kernels and biases that make some classes far more probable than others."""
+    """Return kernels and biases that make some classes far more probable than others."""
     generator = np.random.default_rng(seed)
     layers, incoming = [], 7 * 7 * 512
     for outgoing in (*HIDDEN, classes):
@@ -193,7 +193,7 @@ def legacy_whole_model(path: Path, model: Any) -> Path:
     model.save(path)
     with h5py.File(path, "r+") as file:
         assert "model_weights" in file
-        # What an optimizer keeps of a layer, after training, bears the layer's name as well.
+        # After training, an optimizer's data for a layer has the layer's name too.
         file.create_dataset("optimizer_weights/adam/block1_conv1/kernel", (3, 3, 3, 64), "f4")
     return path
 
@@ -212,7 +212,7 @@ KERAS_FILES: dict[str, tuple[str, Callable[[Path, Any], Path]]] = {
 
 
 def declare(path: Path, **changes: Any) -> Path:
-    """Write a file whose datasets are declared, so that it is small, with some changed."""
+    """Write a small file that only declares VGG19's datasets, some of them changed."""
     with h5py.File(path, "w") as file:
         for name, shape in SHAPES.items():
             change = changes.get(name, {})

@@ -1,15 +1,15 @@
-"""From a key to new pixels, and a dragged slider, in a real JupyterLab: four drawers in one page.
+"""Measure key → new pixels and a dragged slider, for four drawers in one JupyterLab page.
 
     python -m tests.benchmarks.bench_browser [--rounds 25] [--modes channel,max] [--no-drag]
                                              [--comms shell,subshell] [--places near,far]
 
-In a few minutes: ``--rounds 6 --modes channel --comms shell``.
+A run of a few minutes: ``--rounds 6 --modes channel --comms shell``.
 
-Drawers take turns, so that whatever else the machine does meets all alike. In the mode `channel`
-an arrow key moves the channel's slider; in the others another layer of the same block is chosen.
-With the mode `channel` comes what else a page does by itself: the mouse, another layer, a step for
-which it is not prepared, a first picture. From near and far the browser reaches the server through
-a relay, which counts what the kernel sends.
+The drawers take turns, so that other load on the machine affects all of them alike. In the mode
+`channel` an arrow key moves the channel's slider; in other modes another layer of the same block is
+chosen. With the mode `channel` come four more measurements: the mouse on another unit, another
+layer, a step for which the page has no maps yet, and the first picture. From near and far the
+browser reaches the server through a relay, which counts the bytes from the kernel.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ from tests.browser.page import NotebookPage
 from tests.browser.relay import Relay
 
 DRAWERS = {"stock": STOCK, "explorer": OURS, "image": IMAGE, "raw": RAW}
-"""What the page calls a drawer, and what the table does."""
+"""The names of the drawers in the page and in the table."""
 
-# JupyterLab's own setting is a subshell of the kernel where there is one.
+# By default JupyterLab uses a subshell, if the kernel supports subshells.
 COMMS: dict[str, tuple[str, dict[str, dict[str, object]]]] = {
     "shell": (
         "",
@@ -68,16 +68,16 @@ COMMS: dict[str, tuple[str, dict[str, dict[str, object]]]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a person sits.
+    """A distance between browser and server.
 
     Parameters
     ----------
     words : str
-        What the table's groups are called for it.
+        Appended to the names of the table's groups.
     delay, rate : float
-        As `Relay` takes them.
+        See `Relay`.
     rest_ms : int
-        Until what follows a step that the page has painted is over: the kernel's frame and words.
+        Time for what follows a step that the page has painted: the kernel's frame and words.
     """
 
     words: str
@@ -99,32 +99,34 @@ CANVAS = ".jupyter-matplotlib-canvas-div"
 
 WARM_UP = 3
 STEP_SECONDS = 5.0
-# Between two steps: the page answers the last frame, and a person lifts the finger.
+# Pause between two steps: the page acknowledges the last frame, and a user releases the key.
 PAUSE_MS = 100
 PAINTING_SECONDS = 30.0
-# What JupyterLab asks for by itself within a rest.
+# JupyterLab's own traffic within a rest stays below this.
 QUIET_BYTES = 20_000
-# The mouse goes to and fro between these places, in fractions of the map, and a little further.
+# The mouse alternates between these places, in fractions of the map. Both move on by `FURTHER`
+# after each round trip.
 PLACES_ON_MAP = ((0.3, 0.3), (0.6, 0.5))
 FURTHER = 0.02
 FIRST_ROUNDS, FIRST_SECONDS = 3, 30.0
 DRAG_SECONDS, EVENTS_A_SECOND = 3.0, 60
-# There and back twice, and nearly there again: so fast that every event is another channel.
+# Seconds from one end to the other, so fast that every event selects another channel. The drag goes
+# there and back twice, and nearly there again.
 SWEEP_SECONDS = 0.65
 
 Times = dict[str, float]
-"""Milliseconds by the line of the table."""
+"""Milliseconds, by the name of the line in the table."""
 Act = Callable[[int], Times]
-"""What is done and measured in the round of this number."""
+"""Takes the number of a round; performs one step and returns what it measured."""
 
 
 class StuckError(Exception):
-    """A drawer did not answer; the message names it."""
+    """A page did not answer; the message names the step."""
 
 
 @contextmanager
 def at_most(seconds: float, doing: str) -> Iterator[None]:
-    """Fail when a page does not answer, which Playwright waits for without end."""
+    """Fail if a page does not answer in time; Playwright alone would wait forever."""
 
     def stop(*_: object) -> None:
         raise StuckError(f"{doing}: the page has not answered for {seconds:g} s")
@@ -146,9 +148,9 @@ class Stage:
     Parameters
     ----------
     page
-        A notebook page, with `latency.js` in it and all cells run.
+        A notebook page that has loaded `latency.js` and run all cells.
     relay
-        What the page reaches its server through.
+        The relay between the page and its server.
     rest_ms
         See `Place`.
     """
@@ -168,7 +170,7 @@ class Stage:
                 self.settle()
 
     def settle(self) -> None:
-        """Wait until the explorer's page can paint by itself, and everything is at rest."""
+        """Wait until the explorer's page can paint channels itself, and everything is at rest."""
         deadline = time.monotonic() + PAINTING_SECONDS
         while not self._notebook.ask("bench.page_paints()"):
             if time.monotonic() > deadline:
@@ -195,7 +197,7 @@ class Stage:
         return self._elapsed(drawer)
 
     def map_box(self, drawer: str) -> list[int]:
-        """Return where the map is on the drawer's canvas: left, top, right and bottom."""
+        """Return the left, top, right and bottom edge of the map on the drawer's canvas."""
         box: list[int] = self._notebook.ask(f"bench.map_box({drawer!r})")
         return box
 
@@ -212,24 +214,24 @@ class Stage:
         return self._elapsed(drawer, what)
 
     def leave(self) -> None:
-        """Take the mouse off everything."""
+        """Move the mouse off the drawers, and wait."""
         self._page.mouse.move(0, 0)
         self.rest()
 
     def unprepare(self) -> None:
-        """Leave the explorer's page without maps, and wait until it shows the kernel's frame."""
+        """Leave the explorer's page without maps for its range, and wait for the kernel's frame."""
         self._page.evaluate("latency.begin()")
         self._notebook.ask("bench.other_maps()\nNone")
         self._elapsed("explorer")
-        # The colorbar may come after the map.
+        # The colorbar may arrive after the map.
         self._quiet(still=50)
 
     def drag(self, drawer: str) -> dict[str, Any]:
-        """Drag the channel's slider; return how the drawer followed."""
+        """Drag the channel's slider; return measurements of how the drawer kept up."""
         how = f"'{drawer}', {DRAG_SECONDS}, {EVENTS_A_SECOND}, {SWEEP_SECONDS}"
         self._relay.reset()
         self._page.evaluate(f"latency.drag({how})")
-        # The kernel's own frame comes when the steps of the page have rested.
+        # The kernel sends its own frame only after the page's steps have stopped.
         self._quiet(still=self._rest_ms + 300, limit=15_000)
         bytes_sent = self._relay.received
         moves, frames = (self._page.evaluate(f"latency.{what}()") for what in ("moves", "frames"))
@@ -248,7 +250,7 @@ class Stage:
         }
 
     def frame_bytes(self) -> int:
-        """Return how large a whole frame of the explorer is."""
+        """Return the size in bytes of a whole frame of the explorer."""
         size: int = self._notebook.ask("bench.frame_bytes()")
         return size
 
@@ -257,7 +259,7 @@ class Stage:
         number = FIRST_CELLS.index(f"first('{drawer}')")
         self._page.evaluate(f"latency.run({number})")
         spent = self._elapsed(f"first_{drawer}", seconds=FIRST_SECONDS)
-        # A page that paints by itself goes on asking for maps.
+        # After the first picture, a page that paints channels itself still fetches maps.
         before = -QUIET_BYTES
         while self._relay.received - before >= QUIET_BYTES:
             before = self._relay.received
@@ -265,11 +267,11 @@ class Stage:
         return spent
 
     def pause(self) -> None:
-        """Let the page come to rest."""
+        """Wait for the pause between two steps."""
         self._page.wait_for_timeout(PAUSE_MS)
 
     def rest(self) -> None:
-        """Let page and kernel end what follows a step that the page has painted."""
+        """Wait until page and kernel have finished what follows a painted step."""
         self._page.wait_for_timeout(self._rest_ms)
 
     def _quiet(self, still: int = 400, limit: int = 10_000) -> None:
@@ -283,7 +285,10 @@ class Stage:
 def in_turn(
     group: str, acts: Sequence[Act], rounds: int, warm_up: int = 1, seconds: float = 0.0
 ) -> Iterator[Figure]:
-    """Do one act after the other, round after round; `seconds` is what an act does beside."""
+    """Run the acts in turn, round after round, and yield a figure for each name.
+
+    An act may take `seconds` longer than a plain step.
+    """
     times: dict[str, list[float]] = {}
     for number in range(rounds + warm_up):
         for act in acts:
@@ -307,7 +312,7 @@ def redraws(stage: Stage, mode: str, rounds: int, where: str) -> Iterator[Figure
         else:
             spent = stage.choose(drawer)
         if mode == "channel" and drawer == "explorer":
-            # Its own frame, which nobody waits for, is not to slow the next drawer down.
+            # Wait for the kernel's own frame too, which must not slow down the next drawer.
             stage.rest()
         else:
             stage.pause()
@@ -323,7 +328,7 @@ def redraws(stage: Stage, mode: str, rounds: int, where: str) -> Iterator[Figure
 
 
 def hovers(stage: Stage, rounds: int, where: str) -> Iterator[Figure]:
-    """Measure the mouse on another unit → its frame, and the words about it."""
+    """Measure the mouse's move to another unit → the unit's frame, and the words about it."""
     stage.prepare("channel", "block1_conv1")
     boxes = {drawer: stage.map_box(drawer) for drawer in ("stock", "explorer")}
 
@@ -337,14 +342,14 @@ def hovers(stage: Stage, rounds: int, where: str) -> Iterator[Figure]:
         stage.rest()
         return spent
 
-    # Of each drawer at once: on its way from one to the other the mouse would cross the page.
+    # Finish one drawer before the next: between them the mouse would cross the page.
     for drawer in boxes:
         yield from in_turn(hover(where), [partial(point, drawer)], rounds)
         stage.leave()
 
 
 def layer_steps(stage: Stage, rounds: int, where: str) -> Iterator[Figure]:
-    """Measure another layer → new pixels, after the page has had time for its maps."""
+    """Measure another layer → new pixels, after the page has had time to fetch its maps."""
 
     def choose(drawer: str, _: int) -> Times:
         if drawer != "explorer":
@@ -366,7 +371,7 @@ def layer_steps(stage: Stage, rounds: int, where: str) -> Iterator[Figure]:
 
 
 def unprepared_steps(stage: Stage, rounds: int, where: str) -> Iterator[Figure]:
-    """Measure a channel's step while the explorer's page has not its maps."""
+    """Measure a step to another channel while the explorer's page has no maps for it."""
 
     def step(drawer: str, number: int) -> Times:
         if drawer == "explorer":
@@ -384,7 +389,7 @@ def unprepared_steps(stage: Stage, rounds: int, where: str) -> Iterator[Figure]:
 
 
 def drags(stage: Stage, where: str) -> Iterator[Figure]:
-    """Measure how each drawer follows a slider that is dragged."""
+    """Measure how each drawer keeps up with a dragged slider."""
     stage.prepare("channel", "block1_conv1")
     group = drag(where)
     for drawer, name in DRAWERS.items():
@@ -402,12 +407,12 @@ def drags(stage: Stage, where: str) -> Iterator[Figure]:
         yield Figure(group, f"{name}: in the end the value's picture", float(found["right"]), "")
         yield Figure(group, f"{name}: bytes from the kernel", found["bytes"] / 1000, "kB")
         if drawer == "explorer":
-            # Of the picture in the end, which is the one that it sends.
+            # The frame of the last picture, the one that the kernel sends.
             yield Figure(group, ONE_FRAME, stage.frame_bytes() / 1000, "kB")
 
 
 def first_pictures(stage: Stage, where: str) -> Iterator[Figure]:
-    """Measure cell → first picture, when all cells of `FIRST_CELLS` have run."""
+    """Measure cell → first picture, after all `FIRST_CELLS` have run once."""
 
     def run(drawer: str, _: int) -> Times:
         return {DRAWERS[drawer]: stage.run_first(drawer)}
@@ -419,7 +424,7 @@ def first_pictures(stage: Stage, where: str) -> Iterator[Figure]:
 def measure(
     playwright: Playwright, chosen: argparse.Namespace, place: Place, comms: str, modes: list[str]
 ) -> Iterator[Figure]:
-    """Start JupyterLab with one kind of comms, and measure what was chosen from a place."""
+    """Start JupyterLab with one kind of comms, and yield the chosen measurements from a place."""
     words, settings = COMMS[comms]
     where = place.words or words
     road = partial(Relay, delay=place.delay, rate=place.rate)
@@ -437,7 +442,7 @@ def measure(
             for mode in modes:
                 yield from redraws(stage, mode, chosen.rounds, where)
             if "channel" in modes and comms == "shell":
-                # Half as many: between two of these the page rests.
+                # Half as many rounds, because the page rests between two of these steps.
                 some = math.ceil(chosen.rounds / 2)
                 yield from hovers(stage, some, where)
                 yield from layer_steps(stage, some, where)
@@ -454,14 +459,14 @@ def measure(
 
 
 def run_cells(page: NotebookPage) -> None:
-    """Run all cells, which must not go wrong."""
+    """Run all cells; raise if one of them fails."""
     page.run_all()
     if wrong := [*page.errors(), *page.console_errors()]:
         raise RuntimeError(f"the drawers' cells went wrong: {wrong}")
 
 
 def main() -> int:
-    """Measure, print as it goes, and save."""
+    """Run the chosen measurements, print each one, and save all."""
     assert __doc__ is not None
     every = (*MODES, GRID_BLOCK1)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -481,8 +486,8 @@ def main() -> int:
     found: list[Figure] = []
     try:
         with sync_playwright() as playwright:
-            # Kinds of comms differ in how a message is queued, and places in how long it takes,
-            # whatever picture it asks for.
+            # The kind of comms changes how a message is queued, and the place how long it takes, in
+            # every mode alike. So one mode is enough for the subshell and for far.
             channel = [mode for mode in modes if mode == "channel"]
             if "near" in places:
                 for comms in kinds:

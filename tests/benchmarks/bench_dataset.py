@@ -1,4 +1,4 @@
-"""A set of images: beside the bare network, on one and two workers, and what merging costs."""
+"""A set of images: against the bare network, on one and two workers, and the cost of merging."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from vgg_widget.network.reduced import chosen_layers
 
 RGB8 = npt.NDArray[np.uint8]
 
-# The bare network takes as many images in turn with a small shard, so that neither is long alone.
+# The shard is small, so that it and the bare network, on as many images, alternate often.
 IMAGES, ROUNDS = 32, 9
 PHOTOGRAPH = (500, 375)
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """JPEG files of an ordinary size, each of another piece of a photograph."""
+    """A folder of JPEG files of an ordinary size, each a photograph shifted by another amount."""
     folder = tmp_path_factory.mktemp("photographs")
     for number in range(IMAGES):
         piece = np.roll(sample_image(), (number * 7, number * 13), axis=(0, 1))
@@ -41,7 +41,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spent(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds that passed, and those of all processors, of this process."""
+    """Return the wall-clock time of a call and the processor time of this process, in seconds."""
     before, start = _processor(), time.perf_counter()
     work()
     return time.perf_counter() - start, _processor() - before
@@ -53,7 +53,7 @@ def _processor() -> float:
 
 
 def bench_beside_the_bare_network(book: Book, photographs: Path, square: RGB8) -> None:
-    """Let both take turns, so that whatever else the machine does meets both alike."""
+    """Alternate both, so that other load on the machine affects both alike."""
     extractor = FeatureExtractor("random", size=(224, 224))
     job = Job(chosen_layers(extractor, None), "max", 9, None)
     network = job.network(extractor)
@@ -83,7 +83,7 @@ def bench_beside_the_bare_network(book: Book, photographs: Path, square: RGB8) -
 def bench_workers(
     book: Book, photographs: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut into eights, so that two have equal shares of so few images."""
+    """Use shards of eight images, so that two workers get equal shares of the 32 images."""
     monkeypatch.setattr(image_set, "_LEAST", 8)
     monkeypatch.setattr(image_set, "_MOST", 8)
     extractor = FeatureExtractor("random", size=(224, 224))
@@ -93,7 +93,7 @@ def bench_workers(
             pictures = sorted(photographs.iterdir())[:count]
             return top_activations(extractor, pictures, client=client, progress=False)
 
-        # Workers import TensorFlow and build the network.
+        # Warm up: the workers import TensorFlow and build the network.
         run(2 * BATCH * workers)
         seconds = [spent(run)[0] for _ in range(2)]
     name = "1 worker" if workers == 1 else f"{workers} workers"
@@ -101,7 +101,7 @@ def bench_workers(
 
 
 def bench_merging(book: Book) -> None:
-    """Merge a thousand shards of all 21 layers, as the tree does, in this process."""
+    """Merge a thousand shards of all 21 layers in this process, with a `MergeTree`."""
     shards, k = 1000, 9
     extractor = FeatureExtractor("random")
     job = Job(chosen_layers(extractor, None), "max", k, None)

@@ -1,4 +1,4 @@
-"""All 21 outputs of one image: ours, Keras's ways, and other libraries on the same weights."""
+"""All 21 outputs of one image from the same weights, by vgg_widget, Keras and other libraries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WARM_UP, ROUNDS, LONG_EVERY = 2, 13, 5
 
 
 def largest_difference(outputs: list[Any], seen: Activations) -> float:
-    """Return the largest difference of any layer's maps over the largest value of that layer."""
+    """Return the largest difference in any layer, relative to that layer's largest value."""
     found = []
     for output, info in zip(outputs, VGG19_LAYERS, strict=True):
         ours, maps = seen[info.name], np.asarray(output)[0]
@@ -53,7 +53,7 @@ def largest_difference(outputs: list[Any], seen: Activations) -> float:
 def bench_forward(
     book: Book, extractor: FeatureExtractor, square: RGB8, inputs: Floats, seen: Activations
 ) -> None:
-    """Let all take turns, so that whatever else the machine does meets all alike."""
+    """Run all in turn, so that other load on the machine affects all alike."""
     model, network = extractor.model, extractor._network
     arrays = peers.arrays_of(model)
 
@@ -83,7 +83,7 @@ def is_installed(library: str) -> bool:
 
 
 def checked(run: peers.Pass, inputs: Floats, seen: Activations) -> Callable[[], list[Any]]:
-    """Return a pass over the inputs that has been found to compute what ours does."""
+    """Check that a pass gives the same maps as `seen`; return a function that runs it."""
     assert largest_difference(run(inputs), seen) < 1e-4
     return lambda: run(inputs)
 
@@ -91,12 +91,12 @@ def checked(run: peers.Pass, inputs: Floats, seen: Activations) -> Callable[[], 
 def take_turns(
     passes: Mapping[str, Callable[[], Any]], long: Mapping[str, Callable[[], Any]]
 ) -> dict[str, list[float]]:
-    """Time each in turn; the `long` ones, which take seconds, in fewer rounds."""
+    """Time the functions in turn; the `long` ones, which take seconds, in fewer rounds."""
     spent: dict[str, list[float]] = {name: [] for name in (*passes, *long)}
     for number in range(WARM_UP + ROUNDS):
         some = {**passes, **long} if number % LONG_EVERY == WARM_UP else passes
         for name, run in some.items():
-            # The threads of the one before look for work for some milliseconds more.
+            # Threads of the previous library keep looking for work for some milliseconds.
             time.sleep(0.05)
             before = time.perf_counter()
             made = run()
@@ -108,7 +108,7 @@ def take_turns(
 
 
 def bench_new_sizes(book: Book, extractor: FeatureExtractor, square: RGB8) -> None:
-    """Count how often the graph is traced: a size that is traced anew costs half a second."""
+    """Count how often new sizes make TensorFlow trace the graph, which takes half a second."""
     extractor(square)
     forward = extractor._network.forward  # type: ignore[attr-defined]
     before = forward.experimental_get_tracing_count()

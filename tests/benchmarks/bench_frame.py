@@ -28,12 +28,12 @@ ONE_PICTURE = "512 channels in one picture"
 
 
 class Page:
-    """Plays the page to an ipympl canvas: asks for frames, and counts their bytes.
+    """Stand-in for the page of an ipympl canvas: asks for frames, and counts their bytes.
 
     Parameters
     ----------
     canvas : Canvas
-        Of ipympl, not displayed.
+        An ipympl canvas that is not displayed.
     """
 
     def __init__(self, canvas: Any) -> None:
@@ -47,7 +47,7 @@ class Page:
         self.bytes = sum(len(buffer) for buffer in buffers or ()) or self.bytes
 
     def answer(self) -> None:
-        """Say that the last frame is on the page, and wait as long as it takes to be sure."""
+        """Acknowledge the last frame, and wait until the canvas is sure that the page shows it."""
         self._canvas._handle_message(self._canvas, {"type": "draw"}, [])
         time.sleep(1.2 * SETTLED_SECONDS)
 
@@ -86,7 +86,7 @@ def bench_stock(stopwatch: Book, stock: Stock) -> None:
 
     def step() -> None:
         stock.channel.value = next(channels)
-        # What ipympl does when the page, asked by `draw_idle`, has answered.
+        # ipympl calls this when the page has answered `draw_idle`.
         stock.canvas.handle_draw({})
 
     stopwatch.time(SERVER, "stock idiom: step, drawn and sent", step, rounds=10)
@@ -120,7 +120,7 @@ def bench_encoding(name: str, stopwatch: Book, explorer: LayerExplorer) -> None:
 
 @pytest.mark.parametrize(("name", "rounds"), [("512 axes", 1), ("one montage, one artist", 5)])
 def bench_many_channels(name: str, rounds: int, stopwatch: Book, seen: Activations) -> None:
-    """Draw block4_conv1 as tutorials do, and as the mode `grid` does."""
+    """Draw block4_conv1 as tutorials do (one axes for each channel) and as the mode `grid` does."""
 
     def draw() -> None:
         figure = Figure(figsize=FIGURE_INCHES, dpi=DPI)

@@ -1,4 +1,4 @@
-"""What attribution costs, in forward passes of all layers, and beside TensorFlow by hand."""
+"""The cost of attribution, against a forward pass of all layers and plain TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from vgg_widget.weights import Classifier
 RGB8 = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-# A unit that sees the whole picture, so that no crop makes it cheap.
+# A unit that sees the whole image, so that no crop makes it cheaper.
 LAYER, LOCATION = "block5_conv4", (7, 7)
 
 
 def by_hand(extractor: FeatureExtractor, channel: int) -> Callable[[Floats], tuple[Any, Any]]:
-    """Return a compiled function of one tape, as one would write it for this layer."""
+    """Return a compiled function with one gradient tape, written for this layer only."""
     import tensorflow as tf
 
     layers = [extractor.model.get_layer(info.name) for info in extractor.layers]
@@ -49,7 +49,7 @@ def by_hand(extractor: FeatureExtractor, channel: int) -> Callable[[Floats], tup
 
 
 def dense(extractor: FeatureExtractor) -> Predictor:
-    """A classifier of the size of ImageNet's, of numbers that mean nothing."""
+    """Return a predictor as large as ImageNet's, with constant weights."""
     sizes = (25088, 4096, 4096, 1000)
     layers = tuple(
         (np.full((incoming, outgoing), 1e-3, np.float32), np.zeros(outgoing, np.float32))
@@ -62,7 +62,7 @@ def dense(extractor: FeatureExtractor) -> Predictor:
 def bench_attribution(
     book: Book, extractor: FeatureExtractor, square: RGB8, seen: Activations, monkeypatch: Any
 ) -> None:
-    """Let all take turns, since a busy machine is busy for all alike."""
+    """Run all in turn, so that other load on the machine affects all alike."""
     channel = int(seen.rank_at(LAYER, *LOCATION)[0])
     network, plain = extractor._network, by_hand(extractor, channel)
     inputs = preprocess_caffe(square[np.newaxis].astype(np.float32))
@@ -89,7 +89,7 @@ def bench_attribution(
     }
     for name, seconds in take_turns(passes, long).items():
         book.note(ATTRIBUTION, name, seconds)
-    # Where a crop is enough.
+    # A unit for which a crop is enough.
     middle, place = "block3_conv1", (28, 28)
     number = int(seen.rank_at(middle, *place)[0])
     parts: dict[str, Callable[[], Any]] = {ONCE: passes[ONCE]}

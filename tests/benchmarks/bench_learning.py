@@ -1,39 +1,40 @@
-"""What filters learned without labels are and are not, layer by layer, against random ones.
+"""Compare filters learned without labels with random ones, layer by layer.
 
     python tests/benchmarks/bench_learning.py [--seeds 5] [--digits 1797] [--through block5_conv4]
                                               [--learned FILE ...] [--json out.json]
 
-Two networks, the same VGG19: He-normal random kernels with zero biases, seeds 0, 1, …, and the
-filters that ``learn_embedded(seed=…)`` finds in photographs (or those in the files given). Every
-number is the mean over the seeds, followed by the smallest and largest.
+Both networks are VGG19. One has He-normal random kernels and zero biases, with seeds 0, 1, …; the
+other has the filters that ``learn_embedded(seed=…)`` learns from photographs, or those of the given
+files. Every number is the mean over the seeds, followed by the smallest and largest.
 
-On the photograph that none was learned from (matplotlib's ``grace_hopper.jpg``, shorter side 224),
-for each convolution, from its map after the ReLU, one value a location and channel:
+These figures are measured for each convolution, from its maps after the ReLU, on a photograph that
+is not used for learning (matplotlib's ``grace_hopper.jpg``, shorter side 224):
 
 kurtosis
-    The median over living channels of E[(x - mean)⁴] / variance² (3 for a normal distribution):
-    large where a channel answers strongly in few places.
+    The median over alive channels of E[(x - mean)⁴] / variance² (3 for a normal distribution). It
+    is large if a channel responds strongly at few locations.
 |corr|
-    The mean over all pairs of living channels of |Pearson's r| between their maps.
+    The mean over all pairs of alive channels of |Pearson's r| between their maps.
 alive
-    The share of channels whose map is not constant (its standard deviation above 10⁻⁶ of the
-    layer's).
+    The share of channels whose map is not constant: its standard deviation is above 10⁻⁶ of the
+    layer's.
 twins
-    The share of living channels that have another with |r| > 0.95.
+    The share of alive channels that have |r| > 0.95 with another channel.
 active
     The share of values above 0.
 unframed
-    The median over channels of Pearson's r between the map as it is and the map of the same
-    photograph surrounded by its own mirror image, 256 pixels on each side, at the same places:
-    1 where the zero padding at the frame changes nothing.
+    The median over channels of Pearson's r between the photograph's map and the same locations of
+    a second map. For that, the photograph is surrounded by its own mirror image, 256 pixels on each
+    side. The value is 1 if the zero padding at the border changes nothing.
 
-And for the last convolution of each block:
+This figure is measured for the last convolution of each block:
 
 probe
-    Accuracy of a linear classifier. scikit-learn's 8×8 digits, bilinearly enlarged to 64×64 and
-    grey in all of RGB; features are the map's mean over locations, one a channel, standardised;
-    scikit-learn's LogisticRegression as it comes (max_iter 1000); half to train, half to test,
-    stratified, always the same halves.
+    The accuracy of a linear classifier for scikit-learn's 8×8 digits, bilinearly enlarged to 64×64
+    with equal R, G and B. The features are each channel's mean over locations, standardised. The
+    classifier is scikit-learn's LogisticRegression with its defaults, except for max_iter=1000. It
+    is trained on one half of the digits and tested on the other, stratified, with the same halves
+    every time.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ TWINS = 0.95
 def forward(
     pictures: NDArray[Any], kernels: Kernels, layers: tuple[LayerInfo, ...]
 ) -> Iterator[tuple[LayerInfo, Floats]]:
-    """Give each convolution's maps after the ReLU: (N, H, W, C)."""
+    """Yield each convolution with its maps after the ReLU, (N, H, W, C)."""
     import tensorflow as tf
 
     maps = tf.constant(preprocess_caffe(pictures.astype(np.float32)))
@@ -79,7 +80,7 @@ def forward(
 
 
 def correlations(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
-    """Correlate columns with the columns of the same number."""
+    """Return Pearson's r of each column with the column of the same index."""
     one, other = (part - part.mean(axis=0) for part in (one, other))
     lengths = np.linalg.norm(one, axis=0) * np.linalg.norm(other, axis=0)
     return np.asarray((one * other).sum(axis=0) / np.maximum(lengths, 1e-12))
@@ -105,10 +106,10 @@ def describe(maps: Floats) -> dict[str, float]:
 def on_the_photograph(
     kernels: Kernels, layers: tuple[LayerInfo, ...]
 ) -> dict[str, dict[str, float]]:
-    """Return every layer's figures on the photograph that nothing was learned from."""
+    """Return every layer's figures on the photograph that is not used for learning."""
     picture = resize(sample_image(), 224)
     figures = {i.name: describe(maps[0]) for i, maps in forward(picture[None], kernels, layers)}
-    # A whole number of the deepest units, so that both grids of units fall on the same pixels.
+    # Crop to multiples of the deepest stride, so that both grids of units lie on the same pixels.
     inner = picture[: picture.shape[0] // 32 * 32, : picture.shape[1] // 32 * 32]
     around = ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
     mirrored = np.pad(inner, around, mode="symmetric")
@@ -190,7 +191,7 @@ def table(title: str, runs: list[dict[str, dict[str, float]]]) -> str:
 
 
 def not_better(random: list[Any], learned: list[Any]) -> Iterator[str]:
-    """Give every figure in which the learned filters' mean is not better than the random's."""
+    """Yield the figures whose mean is not better for learned than for random filters."""
     larger = {
         "kurtosis": True,
         "|corr|": False,

@@ -1,4 +1,4 @@
-"""The explorer as one file: how large it is, how long it takes to write, to open and to step."""
+"""The explorer as one file: its size, and the time to write it, to open it and to step."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.browser.desk import launch
 from vgg_widget import Activations
 
 ROUNDS = 15
-# When the first picture is there, in milliseconds from the beginning of the navigation.
+# Records when the first picture is shown, in milliseconds since the start of the navigation.
 WATCH = """new MutationObserver(() => {
   const explorer = document.getElementById("explorer");
   if (!window.firstPicture && explorer?.getAttribute("aria-busy") === "false")
     window.firstPicture = performance.now();
 }).observe(document, { attributes: true, childList: true, subtree: true });"""
-# Seconds from a key to the new picture.
+# Presses a key and gives the seconds until the new picture.
 STEP = """(key) => new Promise((done) => {
   const explorer = document.getElementById("explorer");
   const begun = performance.now();
@@ -54,7 +54,7 @@ def opened(browser: BrowserContext, path: Path) -> tuple[Page, float]:
 
 
 def steps(page: Page, *keys: str) -> list[float]:
-    """Press keys in turn, and return the seconds of each."""
+    """Press keys in turn, and return the seconds that each step takes."""
     found: list[float] = []
     for number in range(ROUNDS):
         found.append(page.evaluate(STEP, keys[number % len(keys)]))

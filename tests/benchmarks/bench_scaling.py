@@ -1,4 +1,4 @@
-"""Cost by the number of pixels and of images: linear, if each costs the same."""
+"""Time per pixel and per image, which is constant if the cost is linear."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bench_images(
     extractor: FeatureExtractor,
     square: npt.NDArray[np.uint8],
 ) -> None:
-    """Stream with the default batch size, letting each image go, as a loop over a folder does."""
+    """Stream with the default batch size and keep no result, like a loop over a folder."""
     spent = []
     for _ in range(rounds):
         before = time.perf_counter()

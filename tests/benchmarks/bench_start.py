@@ -1,4 +1,4 @@
-"""What a person waits for: imports, the first picture, the second explorer; and memory."""
+"""Start-up times (imports, the first picture, a second explorer) and memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bench_imports(book: Book) -> None:
 
 @pytest.fixture
 def weights_file(extractor: FeatureExtractor, scratch: Path) -> str:
-    """A file of Keras's, as large as ImageNet's."""
+    """The path of a Keras weights file as large as ImageNet's."""
     path = scratch / "vgg19.weights.h5"
     export_weights(arrays_of(extractor.model), "caffe", path)
     return str(path)

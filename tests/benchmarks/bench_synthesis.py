@@ -1,4 +1,4 @@
-"""What making pictures costs: beside the bare sub-network, whole, in memory, and for groups."""
+"""Synthetic images: the cost of a step, of a whole image, of a reconstruction and of groups."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RGB8 = npt.NDArray[np.uint8]
 
 
 def bare_step(extractor: FeatureExtractor, layer: str, side: int) -> Callable[[], Any]:
-    """Return one compiled pass to a layer and back to the pixels, and nothing else."""
+    """Return a compiled pass forward to a layer and back to the pixels, with nothing else."""
     import tensorflow as tf
 
     names = [info.name for info in extractor.layers]
@@ -84,7 +84,7 @@ def bench_reconstruction(book: Book) -> None:
         before = time.perf_counter()
         found = reconstruct(extractor, activations, layer, progress=False)
         between = time.perf_counter()
-        # What plain Adam would take for its 300 steps, but for Adam.
+        # The time of 300 plain steps of Adam, without Adam's own updates.
         for _ in range(300):
             bare()
         after = time.perf_counter()
@@ -99,7 +99,7 @@ def bench_groups(book: Book, seen: Activations) -> None:
     from sklearn.decomposition import NMF
 
     maps = seen["block4_conv1"]
-    # Two pictures beside each other, as a panorama has them.
+    # The maps of two images in one array, like those of a panorama.
     values = np.concatenate([maps, maps[::-1, ::-1]]).reshape(-1, maps.shape[-1])
     passes = {
         "vgg_widget": lambda: factorised(values, 6),

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the network, a photograph, and the book that figures go into."""
+"""Fixtures for the benchmarks: a photograph, its maps, and the book that collects figures."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.benchmarks.figures import FOLDER, Figure
 from vgg_widget import Activations, FeatureExtractor, sample_image
 from vgg_widget.images import resize_exactly
 
-# Scripts, which hold no tests.
+# Scripts that contain no tests.
 collect_ignore = ["bench_browser.py", "bench_learning.py"]
 
 FIGURES = pytest.StashKey[list[Figure]]()
 
 
 class Book:
-    """Takes figures down.
+    """Collects figures.
 
     Parameters
     ----------
     benchmark
         pytest-benchmark's fixture.
     pages
-        Where figures are collected.
+        The list that figures are appended to.
     """
 
     def __init__(self, benchmark: Any, pages: list[Figure]) -> None:
@@ -47,15 +47,15 @@ class Book:
         rounds: int,
         setup: Callable[[], None] | None = None,
     ) -> None:
-        """Note the seconds that a function takes, after one call that is not counted."""
+        """Time a function after one warm-up call, and add the figure."""
         self._benchmark.group, self._benchmark.name = group, name
-        # What an earlier benchmark left is not collected on this one's time.
+        # Collect the garbage of earlier benchmarks before the clock starts.
         gc.collect()
         self._benchmark.pedantic(work, rounds=rounds, warmup_rounds=1, setup=setup)
         self._pages.append(Figure.of(group, name, self._benchmark.stats.stats.data))
 
     def note(self, group: str, name: str, values: float | list[float], unit: str = "s") -> None:
-        """Note what was measured in another way."""
+        """Add a figure that was measured in another way."""
         if isinstance(values, list):
             self._pages.append(Figure.of(group, name, values, unit))
         else:
@@ -73,13 +73,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def book(request: pytest.FixtureRequest) -> Book:
-    """Take figures down, for benchmarks that time nothing in this process."""
+    """A book for benchmarks that do not use pytest-benchmark."""
     return Book(None, request.config.stash[FIGURES])
 
 
 @pytest.fixture
 def stopwatch(benchmark: Any, request: pytest.FixtureRequest) -> Book:
-    """Take down one time, and figures."""
+    """A book that can also time one function."""
     return Book(benchmark, request.config.stash[FIGURES])
 
 
@@ -91,11 +91,11 @@ def square() -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def seen(extractor: FeatureExtractor, square: npt.NDArray[np.uint8]) -> Activations:
-    """All its feature maps."""
+    """All feature maps of `square`."""
     return extractor(square)
 
 
 @pytest.fixture(scope="session")
 def settled_caches() -> None:
-    """Let matplotlib look for fonts, which it does once on a machine, before a start is timed."""
+    """Have matplotlib list its fonts, once for each machine, before a start is timed."""
     subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], check=True)

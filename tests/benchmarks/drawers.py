@@ -1,7 +1,7 @@
-"""Four ways to bring a feature map to the page, each behind one slider and dropdown of its own.
+"""Four ways to show a feature map in the page, each with its own slider and dropdown.
 
-`bench_browser.py` puts them below each other in one notebook. All show the same renderings; they
-differ in how the pixels travel.
+`bench_browser.py` puts them one below the other in one notebook. All show the same renderings; they
+differ in how the pixels reach the page.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from vgg_widget.pictures.modes import Rendering
 
 RGB8 = npt.NDArray[np.uint8]
 
-# As wide as the feature map is in the figures of the other two.
+# The width of the feature map in the two matplotlib figures.
 WIDTH = "345px"
-# The explorer's figure is then no larger than those of the others.
+# Limits the explorer's figure to the size of the stock idiom's.
 FIGURE_WIDTH = f"{round(FIGURE_INCHES[0] * DPI) + TOOLBAR_PIXELS}px"
 
 
 class Stepper:
-    """A slider for the channel and a dropdown for the layer, as the explorer has, over a view.
+    """A channel slider and a layer dropdown, like the explorer's, above a view.
 
     Parameters
     ----------
     view : Widget
-        Shows the pixels.
+        The widget that shows the pixels.
     activations : Activations
-        What the renderings are made of.
+        The activations to render.
     """
 
     def __init__(self, view: Any, activations: Activations) -> None:
@@ -53,7 +53,7 @@ class Stepper:
         self.draw(self.rendering())
 
     def rendering(self) -> Rendering:
-        """Return the picture of the controls' values."""
+        """Render what the controls select."""
         chosen = self.layer.value, self.mode
         return render(self.activations, *chosen, channel=self.channel.value)
 
@@ -65,11 +65,11 @@ class Stepper:
         self.draw(self.rendering())
 
     def draw(self, rendering: Rendering) -> None:
-        """Bring a picture to the page."""
+        """Show a rendering in the page."""
         raise NotImplementedError
 
     def truth(self) -> RGB8:
-        """Return the pixels (h, w, 3) that the page has to show for the controls' values."""
+        """Return the pixels (h, w, 3) that the page must show for the controls' values."""
         raise NotImplementedError
 
     def _changed(self, _: object) -> None:
@@ -77,7 +77,7 @@ class Stepper:
 
 
 class Stock(Stepper):
-    """What a notebook's author writes: `set_data`, and a redraw when ipympl finds the time."""
+    """The usual code in a notebook: `set_data`, and `draw_idle` on an ipympl canvas."""
 
     def __init__(self, activations: Activations) -> None:
         self.figure = Figure(figsize=FIGURE_INCHES, dpi=DPI)
@@ -94,7 +94,7 @@ class Stock(Stepper):
         self.canvas.draw_idle()
 
     def set(self, rendering: Rendering) -> None:
-        """Change the artists."""
+        """Update the artists."""
         values = self._values(rendering)
         if self.shown is None:
             self.shown = self.axes.imshow(values)
@@ -116,7 +116,7 @@ class Stock(Stepper):
 
 
 class Png(Stepper):
-    """The map alone as a PNG in an `ipywidgets.Image`, with a palette where colours allow."""
+    """Only the map, as a PNG in an `ipywidgets.Image`; a palette PNG if there is a colormap."""
 
     def __init__(self, activations: Activations) -> None:
         self.view = widgets.Image(format="png", layout=widgets.Layout(width=WIDTH))
@@ -146,7 +146,7 @@ class Png(Stepper):
 
 
 class Raw(Stepper):
-    """The map's RGBA as it is, over a comm, onto a bare canvas."""
+    """The map's RGBA values, not encoded, sent over a comm to a bare canvas."""
 
     def __init__(self, activations: Activations) -> None:
         self._comm: Comm | None = None
@@ -164,12 +164,12 @@ class Raw(Stepper):
 
 
 class Bench:
-    """The four of them, on one photograph.
+    """All four drawers, on one photograph.
 
     Parameters
     ----------
     weights : str
-        As `LayerExplorer` takes them.
+        See `LayerExplorer`.
     """
 
     def __init__(self, weights: str = "random") -> None:
@@ -191,31 +191,31 @@ class Bench:
             stepper.prepare(mode, layer)
 
     def page_paints(self) -> bool:
-        """Return whether the explorer's page has all that it needs to paint channels by itself."""
+        """Return whether the explorer's page has everything it needs to paint channels itself."""
         return bool(self.explorer.canvas.held)
 
     def other_maps(self) -> None:
-        """Show the explorer's channel over a range whose maps the page has never had."""
+        """Give the explorer a gamma for which its page has no maps yet."""
         self.explorer.gamma = 0.6 + next(self._gammas) / 1000
 
     def frame_bytes(self) -> int:
-        """Return how large a whole frame of the explorer is."""
+        """Return the size in bytes of a whole frame of the explorer."""
         rgba = drawn_on(self.explorer.canvas, 4)
         return len(whole_frame(rgba))
 
     def map_box(self, name: str) -> tuple[int, int, int, int]:
-        """Return left, top, right and bottom of the explorer's map on its canvas, or of stock's."""
+        """Return the map's left, top, right and bottom on the explorer's canvas, or on stock's."""
         figure = (self.explorer if name == "explorer" else self.stock).figure
         axes = figure.axes[1]
         box, height = axes.get_window_extent(), figure.bbox.height
-        # Edges may fall between pixels.
+        # Leave out the outermost pixels, which the map may cover only in part.
         left, top = round(box.x0) + 1, round(height - box.y1) + 1
         return left, top, round(box.x1) - 1, round(height - box.y0) - 1
 
     def truth(self, name: str) -> dict[str, int]:
-        """Return the channel, and size and checksum of the RGB bytes that a page has to show.
+        """Return the channel, and size and checksum of the RGB bytes that a page must show.
 
-        For the explorer also the checksum of the map alone, which the page paints over the rest.
+        For the explorer, add the checksum of the map alone, which the page paints over the canvas.
         """
         pixels = np.ascontiguousarray(self._pixels(name))
         ours = name == "explorer"
@@ -245,9 +245,9 @@ _first: dict[str, Any] = {}
 
 
 def first(name: str) -> widgets.Widget:
-    """Return a new ``"stock"`` or ``"explorer"`` for a cell to show, in place of the last one.
+    """Return a new ``"stock"`` or ``"explorer"`` drawer for a cell, and close the previous one.
 
-    Each has its own pass through the network.
+    Each one runs its own forward pass.
     """
     if name in _first:
         _first[name].close()

@@ -1,4 +1,4 @@
-"""What a benchmark found: named figures, and the file that they are kept in."""
+"""The results of benchmarks: named figures, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _MEASURED_WITH = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One number.
+    """One measured number.
 
     Parameters
     ----------
     group, name : str
-        Its table, and its line there; together they name it.
+        The group in the table, and the line in the group; together they identify the figure.
     value : float
-        The median, where it was measured more than once.
+        The median, if measured more than once.
     unit : str
         ``"s"``, ``"ms"``, ``"MB"`` (10⁶ bytes), ``"kB"``, ``"/s"``, or ``""`` for a bare number.
     low, high : float, optional
-        The smallest and largest of what was measured.
+        The smallest and largest measured value.
     """
 
     group: str
@@ -53,12 +53,12 @@ class Figure:
 
     @classmethod
     def of(cls, group: str, name: str, values: Sequence[float], unit: str = "s") -> Figure:
-        """Sum up what was measured several times."""
+        """Make a figure of several measured values."""
         return cls(group, name, statistics.median(values), unit, min(values), max(values))
 
 
 def save(figures: Iterable[Figure], path: Path) -> None:
-    """Write figures, and what machine and packages they are of."""
+    """Write figures, with the machine and package versions that they were measured on."""
     packages = {}
     for name in _MEASURED_WITH:
         try:
@@ -81,13 +81,13 @@ def save(figures: Iterable[Figure], path: Path) -> None:
 
 
 def load(path: Path) -> list[Figure]:
-    """Read what `save` wrote."""
+    """Read the figures that `save` wrote."""
     content = json.loads(path.read_text(encoding="utf-8"))
     return [Figure(**figure) for figure in content["figures"]]
 
 
 def _processor() -> str:
-    """Return the processor's name, which Python leaves out on Linux."""
+    """Return the processor's name, which `platform` does not give on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The same 21 outputs from the same weights, by other ways and other libraries."""
+"""The same 21 outputs from the same weights, by Keras in other ways and by other libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vgg_widget.weights import Arrays
 
 Floats = npt.NDArray[np.float32]
 Pass = Callable[[Floats], list[Any]]
-"""From (N, H, W, 3), as the network takes it, to one array a layer."""
+"""Takes preprocessed images (N, H, W, 3); returns one array for each layer."""
 
 
 def arrays_of(model: Any) -> Arrays:
@@ -23,7 +23,7 @@ def arrays_of(model: Any) -> Arrays:
 
 
 def keras_at_once(model: Any) -> Pass:
-    """Call the model with one output a layer, eagerly."""
+    """Return a pass that calls the model, with one output for each layer, eagerly."""
 
     def run(inputs: Floats) -> list[Any]:
         return [output.numpy() for output in model(inputs, training=False)]
@@ -32,9 +32,9 @@ def keras_at_once(model: Any) -> Pass:
 
 
 def keras_one_by_one(model: Any, *, predict: bool) -> Pass:
-    """Make a model for each layer, as tutorials do, and run one after the other.
+    """Return a pass that runs one model for each layer, as tutorials do.
 
-    All are made, and called once, before the clock runs.
+    The models are built, and called once, before the clock starts.
     """
     import keras
 
@@ -49,7 +49,7 @@ def keras_one_by_one(model: Any, *, predict: bool) -> Pass:
 
 
 def pytorch(arrays: Arrays) -> Pass:
-    """Run PyTorch's functional convolutions; outputs are (N, C, H, W)."""
+    """Return a pass by PyTorch's functional convolutions; outputs are (N, C, H, W)."""
     import torch
     from torch.nn import functional
 
@@ -74,7 +74,7 @@ def pytorch(arrays: Arrays) -> Pass:
 
 
 def onnx_runtime(arrays: Arrays) -> Pass:
-    """Run ONNX Runtime as it comes, on the processor; outputs are (N, C, H, W)."""
+    """Return a pass by ONNX Runtime on the CPU, with its defaults; outputs are (N, C, H, W)."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx_graph(arrays), providers=["CPUExecutionProvider"])
@@ -87,7 +87,7 @@ def onnx_runtime(arrays: Arrays) -> Pass:
 
 
 def openvino(arrays: Arrays) -> Pass:
-    """Run OpenVINO on the same graph, in float32; outputs are (N, C, H, W)."""
+    """Return a pass by OpenVINO on the same graph, in float32; outputs are (N, C, H, W)."""
     import openvino as ov
 
     core = ov.Core()
@@ -102,7 +102,7 @@ def openvino(arrays: Arrays) -> Pass:
 
 
 def matrix_products() -> Callable[[], object]:
-    """Multiply float32 matrices, with as many operations as all convolutions have at 224×224."""
+    """Return float32 matrix products with as many operations as all convolutions at 224×224."""
     import tensorflow as tf
 
     before, operations = 3, 0
@@ -123,7 +123,7 @@ def matrix_products() -> Callable[[], object]:
 
 
 def onnx_graph(arrays: Arrays) -> bytes:
-    """Write VGG19's convolutional part as an ONNX model with one output a layer."""
+    """Return VGG19's convolutional part as an ONNX model with one output for each layer."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, initial, outputs, before = [], [], [], "image"
@@ -157,5 +157,5 @@ def _tensor(kind: int, name: str, channels: int) -> Any:
 
 
 def channels_first(kernel: Floats) -> Floats:
-    """(h, w, in, out) → (out, in, h, w)."""
+    """Transpose a kernel from (h, w, in, out) to (out, in, h, w)."""
     return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))

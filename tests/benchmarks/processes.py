@@ -1,4 +1,4 @@
-"""What is measured in a process of its own: how long a start takes, and how much memory.
+"""Measurements that need a fresh process: start-up times and memory.
 
     python -m tests.benchmarks.processes start kmeans
 
@@ -46,7 +46,7 @@ def in_fresh_process(name: str, *arguments: str) -> Numbers:
 
 
 def imports() -> Numbers:
-    """Import the package after what every notebook with widgets has imported."""
+    """Import the package after ipywidgets and matplotlib, which notebooks with widgets import."""
     import ipywidgets
     import matplotlib as mpl
 
@@ -69,7 +69,7 @@ def import_tensorflow() -> Numbers:
 
 
 def first_call() -> Numbers:
-    """Build the network, call it once, and seven times more."""
+    """Build the network, call it once, then seven more times."""
     import keras
     import tensorflow as tf
 
@@ -85,7 +85,7 @@ def first_call() -> Numbers:
 
 
 def start(weights: str) -> Numbers:
-    """Run the cell ``LayerExplorer(image)`` after ``import tensorflow``, and more of them."""
+    """Run the cell ``LayerExplorer(image)`` after ``import tensorflow``, then more such cells."""
     import numpy as np
     import tensorflow as tf
 
@@ -94,12 +94,12 @@ def start(weights: str) -> Numbers:
     assert tf.__version__
     image = sample_image()
     explorer, constructor = _timed(lambda: LayerExplorer(image, weights=weights, size=(224, 224)))
-    # What Jupyter asks of a cell's last value; the widget is on the page after it.
+    # Jupyter calls this for a cell's last value; then the widget is on the page.
     _, display = _timed(explorer._repr_mimebundle_)
     forwards, seconds, displays = [], [], []
     for turn in range(SECONDS):
         other = np.roll(image, 40 * turn + 20, axis=1)
-        # In turn, so that whatever else the machine does meets both alike.
+        # Alternate, so that other load on the machine affects both alike.
         forwards.append(_timed(partial(explorer.extractor, other))[1])
         second, spent = _timed(partial(LayerExplorer, other, weights=weights, size=(224, 224)))
         seconds.append(spent)
@@ -115,7 +115,7 @@ def start(weights: str) -> Numbers:
 
 
 def explorers() -> Numbers:
-    """Make one explorer, some more on other images, close those, and make as many again."""
+    """Make one explorer and four on other images, close the four, and make as many again."""
     import ipykernel.ipkernel
 
     from vgg_widget import LayerExplorer, sample_image
@@ -126,7 +126,7 @@ def explorers() -> Numbers:
     first._repr_mimebundle_()
     peak = _memory("VmHWM")
     held = sum(first.activations[name].nbytes for name in first.activations) / 1e6
-    # What the first explorer left to be used again is no cost of the next.
+    # Make and close one more, so that memory kept for reuse is not counted as a cost of the next.
     LayerExplorer(image[::-1], weights="kmeans", size=(224, 224)).close()
     gc.collect()
     before = _memory("VmRSS")
@@ -142,7 +142,7 @@ def explorers() -> Numbers:
 
 
 def _some_more(image: Any) -> tuple[float, float]:
-    """Make explorers on other images and close them; return the memory before and after that."""
+    """Make four explorers on other images; return the memory before and after closing them."""
     import numpy as np
 
     from vgg_widget import LayerExplorer
@@ -176,7 +176,7 @@ def stream() -> Numbers:
 
 
 def large() -> Numbers:
-    """Make an explorer on an image of 1024×1024 pixels, and look at another layer."""
+    """Make an explorer on an image of 1024×1024 pixels, and select another layer."""
     from vgg_widget import LayerExplorer, sample_image
 
     explorer, seconds = _timed(
@@ -188,7 +188,7 @@ def large() -> Numbers:
 
 
 def synthesis() -> Numbers:
-    """Make pictures of four channels of a deep layer, some steps of them."""
+    """Synthesise images for four channels of a deep layer, for six steps."""
     from vgg_widget import FeatureExtractor
     from vgg_widget.gradients import visualize_channel
 

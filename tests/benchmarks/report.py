@@ -1,4 +1,4 @@
-"""The table of a benchmark run: every figure, its ratio, its target and whether that is met.
+"""Print the table of a benchmark run: figures, ratios, targets and whether these are met.
 
 python -m tests.benchmarks.report .benchmarks/python.json .benchmarks/browser.json
                                   [--page docs/speed-figures.md]
@@ -21,7 +21,7 @@ HEAD: Row = ("", "figure", "ratio", "target", "measured", "met")
 
 
 def rows(figures: Iterable[Figure]) -> Iterator[tuple[str, list[Row]]]:
-    """Give the groups in the order in which they were measured, each with its lines."""
+    """Yield the groups in the order of measurement, each with its lines."""
     known = {(figure.group, figure.name): figure for figure in figures}
     for group in dict.fromkeys(group for group, _ in known):
         lines: list[Row] = []
@@ -40,7 +40,7 @@ def rows(figures: Iterable[Figure]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def written(figure: Figure) -> str:
-    """Return a figure with its unit and, where it was measured several times, the range."""
+    """Format a figure with its unit and, if measured several times, its range."""
     unit, times = ("ms", 1000) if figure.unit == "s" and figure.value < 0.1 else (figure.unit, 1)
     text = f"{number(figure.value * times)} {unit}".strip()
     if figure.low is None or figure.high is None or figure.low == figure.high:
@@ -49,14 +49,14 @@ def written(figure: Figure) -> str:
 
 
 def number(value: float) -> str:
-    """Return three digits, or as many as are before the point."""
+    """Format a number with three digits, or all that stand before the decimal point."""
     if value and abs(value) < 1e-3:
         return f"{value:.1e}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def ratio(figure: Figure, known: Known) -> str:
-    """Return how many times the group's references a figure is, named where there are several."""
+    """Return a figure's ratio to its group's reference; if there are several, name each."""
     names = REFERENCES.get(figure.group, ())
     _, mark, kind = figure.name.partition(": ")
     found = []
@@ -80,7 +80,7 @@ def judge(target: Target, known: Known) -> tuple[str, str, str]:
 
 
 def in_words(target: Target) -> str:
-    """Return what a figure is held against."""
+    """Return a target's limit in words."""
     words = f"{'≥' if target.at_least else '≤'} {target.limit:g}"
     if target.of is not None:
         group, name = target.of

@@ -1,4 +1,4 @@
-"""What is aimed at, as ratios of two figures of one run wherever machines differ."""
+"""The targets: ratios of two figures of one run wherever machines differ."""
 
 from __future__ import annotations
 
@@ -47,39 +47,39 @@ ONE_FRAME = "a whole frame of the explorer's"
 GRID_BLOCK1 = "grid of block1"
 SUBSHELL = ", comms on a subshell"
 FAR = ", far"
-"""Through a relay: 150 ms there and back, 20 Mbit/s each way."""
+"""Through a relay: a round trip of 150 ms, and 20 Mbit/s each way."""
 
 
-# Groups of the browser's, `where` being "", `SUBSHELL` or `FAR`.
+# Names of the groups of `bench_browser.py`; `where` is "", `SUBSHELL` or `FAR`.
 
 
 def keys(mode: str, where: str = "") -> str:
-    """Name the group of key → new pixels in a mode."""
+    """Return the name of the group for key → new pixels in a mode."""
     return f"key → new pixels: {mode}{where}"
 
 
 def hover(where: str = "") -> str:
-    """Name the group of the mouse on another unit."""
+    """Return the name of the group for the mouse's move to another unit."""
     return f"mouse on another unit → frame, and value{where}"
 
 
 def layers(where: str = "") -> str:
-    """Name the group of a step to a layer whose maps the page has had time to get."""
+    """Return the name of the group for a step to a layer whose maps the page has fetched."""
     return f"another layer, maps on the page → new pixels{where}"
 
 
 def unprepared(where: str = "") -> str:
-    """Name the group of a step right after a change that leaves the page without maps."""
+    """Return the name of the group for a step while the page has no maps for it yet."""
     return f"key → new pixels: channel, maps not on the page yet{where}"
 
 
 def drag(where: str = "") -> str:
-    """Name the group of the slider's drag."""
+    """Return the name of the group for dragging the slider."""
     return f"3 s drag at 60 events/s{where}"
 
 
 def cell(where: str = "") -> str:
-    """Name the group of a cell that shows a new drawer."""
+    """Return the name of the group for a cell that shows a new drawer."""
     return f"cell → first picture, network built{where}"
 
 
@@ -90,15 +90,15 @@ class Target:
     Parameters
     ----------
     group, name : str
-        Which figure.
+        The figure's group and name.
     limit : float
-        What it must not exceed; with `at_least`, not fall below.
+        The largest allowed value; with `at_least`, the smallest.
     of : (str, str), optional
-        Group and name of the figure that it is divided by first.
+        Group and name of a second figure. The limit is then for the ratio of the two.
     at_least : bool
         Whether more is better.
     aim : float, optional
-        What would be better still.
+        A stricter limit to aim for.
     """
 
     group: str
@@ -120,7 +120,7 @@ def _redraw(mode: str) -> tuple[Target, ...]:
 
 
 def _page(where: str) -> tuple[Target, ...]:
-    """Return what is asked of a page that paints by itself, in milliseconds."""
+    """Return the targets of a page that paints channels itself; times are in milliseconds."""
     steps, dragged, unready = keys("channel", where), drag(where), unprepared(where)
     far = where == FAR
     return (
@@ -166,7 +166,7 @@ TARGETS: tuple[Target, ...] = (
     Target(MADE, "block3_conv1, 96 px, 128 steps", 10),
     Target(MADE, "block5_conv1, 224 px, 256 steps", 180),
     Target(MADE, MADE_MEMORY, 1500),
-    # 300 plain steps of Adam came to .21 and .20, and to 71 and 87 levels.
+    # The limits are what 300 plain steps of Adam reach: errors of 0.21 and 0.20, 71 and 87 levels.
     *(
         target
         for layer, error, levels in (("block2_conv2", 0.21, 71), ("block3_conv1", 0.20, 87))
@@ -237,8 +237,8 @@ REFERENCES: dict[str, tuple[str, ...]] = {
         )
     },
 }
-"""Which lines of a group all its lines are divided by.
+"""The lines of a group that the ratios of its lines refer to.
 
-Of a drawer's several lines, ``"stock idiom"`` is for each the one of the same kind, such as
-``"stock idiom: pictures"``.
+In a group with several lines for each drawer, ``"stock idiom"`` stands for the line of the same
+kind, such as ``"stock idiom: pictures"``.
 """

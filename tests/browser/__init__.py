@@ -1,1 +1,1 @@
-"""Tests that drive real notebooks in Chromium."""
+"""Tests that drive notebooks and pages in Chromium and Firefox."""

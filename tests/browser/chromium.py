@@ -30,24 +30,24 @@ def find_chromium() -> str | None:
 
 
 def ensure_chromium() -> str:
-    """Return the path of a Chromium, installing one first where there is none.
+    """Return the path of a Chromium; install one if none is found.
 
     Raises
     ------
     RuntimeError
-        Where none is found and none can be installed; the message says what to do.
+        If none is found and none can be installed; the message says what to do.
     """
     if path := find_chromium():
         return path
     for commands in (_playwright(), _apt("chromium")):
-        # Only the last command decides: a failed `update` may still leave usable lists.
+        # Only the last command must succeed: a failed `update` may still leave usable lists.
         if any([_succeeds(command) for command in commands][-1:]) and (path := find_chromium()):
             return path
     raise RuntimeError(ADVICE)
 
 
 def _candidates() -> Iterator[str]:
-    """Yield the paths where a Chromium may be, cheapest to find first."""
+    """Yield paths at which Chromium may be installed, those that are cheap to find first."""
     yield from filter(None, map(shutil.which, NAMES))
     places: list[Path] = []
     if sys.platform == "darwin":
@@ -58,18 +58,18 @@ def _candidates() -> Iterator[str]:
         roots = [Path(os.environ[name]) for name in variables if name in os.environ]
         places = [root / name for root in roots for name in WINDOWS]
     yield from (str(place) for place in places if place.is_file())
-    # In a process of its own: Playwright's sync API cannot be started twice in one.
+    # In a separate process: Playwright's sync API cannot be started twice in one process.
     answer = subprocess.run(
         [sys.executable, "-c", ASK_PLAYWRIGHT], capture_output=True, text=True, check=False
     )
-    if (own := answer.stdout.strip()) and Path(own).is_file():
-        yield own
+    if (bundled := answer.stdout.strip()) and Path(bundled).is_file():
+        yield bundled
 
 
 def _runs(path: str) -> bool:
-    """Tell whether the program at `path` starts."""
-    # On Windows `--version` opens a window. Elsewhere it unmasks a stub that only
-    # recommends another package, and a browser that lacks system libraries.
+    """Return whether the program at `path` starts."""
+    # On Windows `--version` opens a window. Elsewhere it fails for a stub that only
+    # recommends another package, and for a browser that lacks system libraries.
     return sys.platform == "win32" or _succeeds([path, "--version"], quiet=True)
 
 
@@ -79,7 +79,7 @@ def _playwright() -> list[list[str]]:
 
 
 def _apt(package: str) -> list[list[str]]:
-    """Return the commands that install a package of Debian's, or none where they cannot work."""
+    """Return the commands that install a Debian package, or none if apt cannot be used."""
     if not shutil.which("apt-get"):
         return []
     root = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -90,7 +90,7 @@ def _apt(package: str) -> list[list[str]]:
 
 
 def _succeeds(command: list[str], *, quiet: bool = False) -> bool:
-    """Run a command, its output on stderr unless `quiet`, and tell whether it succeeded."""
+    """Return whether a command succeeds; its output goes to stderr unless `quiet`."""
     output = subprocess.DEVNULL if quiet else sys.stderr
     try:
         done = subprocess.run(

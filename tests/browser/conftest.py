@@ -1,7 +1,7 @@
 """Fixtures that open notebooks in JupyterLab, Jupyter Notebook and Voila.
 
-``lab``, ``notebook7`` and ``voila`` each give a test a function that opens a notebook made of
-cells and runs it; ``front_end`` gives the same function for each of the three in turn.
+``lab``, ``notebook7`` and ``voila`` each return a function that opens a notebook with the given
+cells and runs it. ``front_end`` is parametrized over these three.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ FAILED = pytest.StashKey[bool]()
 Desks = Callable[[FrontEnd], Desk]
 
 
-# Not for the session: while Playwright is up, `asyncio.run` fails in every other test.
+# Not session-scoped: while Playwright is running, `asyncio.run` fails in all other tests.
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[tuple[Playwright, str]]:
-    """Playwright, started, and the path of a Chromium."""
+    """Start Playwright; yield it and the path of a Chromium."""
     path = find_chromium()
     if path is None:
         pytest.fail(ADVICE)
@@ -37,7 +37,7 @@ def chromium() -> Iterator[tuple[Playwright, str]]:
 def desks(
     chromium: tuple[Playwright, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desks]:
-    """Front ends by name, each started when first asked for."""
+    """Yield a function that returns the `Desk` of a front end and starts it on first use."""
     ready: dict[FrontEnd, Desk] = {}
 
     def desk(front_end: FrontEnd) -> Desk:
@@ -56,7 +56,7 @@ def _opener(
     desk = desks(front_end)
     test = re.sub(r"\W+", "-", request.node.name).strip("-")
     opened: list[NotebookPage] = []
-    lasting: list[NotebookPage] = []
+    reusable: list[NotebookPage] = []
 
     def open_notebook(
         *cells: str,
@@ -66,7 +66,7 @@ def _opener(
         allow_errors: bool = False,
         fresh: bool = False,
     ) -> NotebookPage:
-        # Voila runs a notebook only by opening it.
+        # Voila runs a notebook only when it is opened.
         fresh = fresh or file is not None or front_end == "voila"
         page = None if fresh else desk.turn(cells, viewport)
         if page is None:
@@ -74,7 +74,7 @@ def _opener(
             page.show(f"{test}-{len(opened) + 1}.ipynb", file or cells)
         opened.append(page)
         if not fresh:
-            lasting.append(page)
+            reusable.append(page)
         if run:
             page.run_all()
             if not allow_errors and (errors := page.errors(stderr=False)):
@@ -84,7 +84,7 @@ def _opener(
     yield open_notebook
     failed = request.node.stash.get(FAILED, False)
     for number, page in enumerate(opened, start=1):
-        if page in lasting and desk.free is None and not failed:
+        if page in reusable and desk.free is None and not failed:
             desk.free = page
             continue
         try:
@@ -95,7 +95,7 @@ def _opener(
 
 
 def _keep(page: NotebookPage, name: str) -> None:
-    """Save what helps to understand a failure: the window, the console and the server's log."""
+    """Save a screenshot, the console and the server's log, to explain a failure."""
     log = [*page.console, "", "--- server", page.server.log_tail()]
     SCREENSHOTS.mkdir(exist_ok=True)
     (SCREENSHOTS / f"{name}.log").write_text("\n".join(log), encoding="utf-8")
@@ -128,7 +128,7 @@ def voila(desks: Desks, request: pytest.FixtureRequest) -> Iterator[OpenNotebook
     ]
 )
 def front_end(request: pytest.FixtureRequest) -> OpenNotebook:
-    """Open a notebook in each front end in turn, in JupyterLab alone where it has to be quick."""
+    """Open a notebook in each front end in turn; without slow tests, only in JupyterLab."""
     opener: OpenNotebook = request.getfixturevalue(request.param)
     return opener
 
@@ -137,7 +137,7 @@ def front_end(request: pytest.FixtureRequest) -> OpenNotebook:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember a failure for the fixtures' teardown."""
+    """Record a failure for the teardown of the fixtures."""
     report = yield
     if report.failed:
         item.stash[FAILED] = True

@@ -1,4 +1,4 @@
-"""A front end ready to open notebooks: its server, its browser and its console's baseline."""
+"""A front end that can open notebooks: its server, its browser and its usual console errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARGUMENTS = [
     "--disable-background-timer-throttling",
     "--disable-renderer-backgrounding",
     "--disable-backgrounding-occluded-windows",
-    # Voila fetches fonts from afar: with and without a network a test sees the same page.
+    # Voila loads fonts from the internet: without DNS, the page is the same on every machine.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 Viewport = tuple[int, int]
@@ -34,14 +34,14 @@ VIEWPORT = (1280, 900)
 
 
 def launch(playwright: Playwright, chromium: str, profile: Path) -> BrowserContext:
-    """Start a Chromium with a profile of its own, which sees this machine alone."""
+    """Start a Chromium with its own profile and without access to other machines."""
     return playwright.chromium.launch_persistent_context(
         profile, executable_path=chromium, headless=False, args=ARGUMENTS
     )
 
 
 class OpenNotebook(Protocol):
-    """What a front end's fixture gives to a test."""
+    """The function that the fixture of a front end returns."""
 
     def __call__(
         self,
@@ -52,31 +52,31 @@ class OpenNotebook(Protocol):
         allow_errors: bool = False,
         fresh: bool = False,
     ) -> NotebookPage:
-        """Open a notebook of these cells, or a copy of `file`, and run it.
+        """Open a notebook with these cells, or a copy of `file`, and `run` it.
 
-        A cell that raises fails the test, unless `allow_errors`. The page and its kernel may have
-        served another test before, unless `fresh`: which a test needs that changes the page
-        itself, its scripts or its styles.
+        A cell that raises fails the test, unless `allow_errors`. The page and its kernel may be
+        reused from another test, unless `fresh`. Tests that change the page itself, its scripts
+        or its styles need a fresh page.
         """
 
 
 class Desk:
-    """One front end with a browser of its own.
+    """One front end with its own browser.
 
     Parameters
     ----------
     front_end
         JupyterLab, Jupyter Notebook or Voila.
     home
-        A fresh folder for what server and browser write.
+        An empty folder for the files of the server and the browser.
     playwright
-        Playwright, started.
+        A started Playwright.
     chromium
         The path of a Chromium.
     settings
         JupyterLab settings by plugin, for `start_server`.
     road
-        Makes a relay to the server's port, through which the browser then reaches the server.
+        Creates a relay to the server's port; the browser then connects through the relay.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Desk:
         road: Callable[[int], Relay] | None = None,
     ) -> None:
         self.baseline: list[str] = []
-        """The console errors of a notebook that does nothing.
+        """The console errors that a front end logs for any notebook.
 
-        Notebook 7 cannot read ``schema`` of undefined, which Firefox words as ``t.plugins[W.id] is
-        undefined``; Voila fails to find a federated module.
+        Notebook 7 cannot read ``schema`` of undefined (in Firefox: ``t.plugins[W.id] is
+        undefined``); Voila cannot find a federated module.
         """
         self.context: BrowserContext | None = None
         self.free: NotebookPage | None = None
-        """A page whose test is over, for the next one."""
+        """A page left open by a finished test, for the next test to reuse."""
         self.relay: Relay | None = None
         self.server = start_server(front_end, home / "server", settings)
         try:
@@ -105,7 +105,7 @@ class Desk:
                 self.relay = road(self.server.port)
                 self.relay.start()
                 self.server = replace(self.server, url=self.relay.url)
-            # Cookies know no port: with one browser for all, a server would get another's.
+            # Cookies ignore ports: in a shared browser, each server would get the others' cookies.
             self.context = launch(playwright, chromium, home / "profile")
             page = self.open()
             page.show("baseline.ipynb", ["1 + 1"])
@@ -117,7 +117,7 @@ class Desk:
             raise
 
     def open(self, viewport: Viewport = VIEWPORT) -> NotebookPage:
-        """Open an empty page."""
+        """Return a new, empty page."""
         kind = VoilaPage if self.server.front_end == "voila" else NotebookPage
         assert self.context is not None
         page = self.context.new_page()
@@ -125,7 +125,7 @@ class Desk:
         return kind(page, self.server, self.baseline)
 
     def turn(self, cells: Sequence[str], viewport: Viewport) -> NotebookPage | None:
-        """Show cells on the page that is free, or return None where none is."""
+        """Show cells on the free page and return it, or return None if no page is free."""
         page, self.free = self.free, None
         if page is not None:
             page.page.set_viewport_size({"width": viewport[0], "height": viewport[1]})
@@ -133,7 +133,7 @@ class Desk:
         return page
 
     def leave(self) -> None:
-        """Close the browser and end the server."""
+        """Close the browser, and stop the relay and the server."""
         try:
             if self.context:
                 self.context.close()

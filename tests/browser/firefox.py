@@ -1,4 +1,4 @@
-"""Find a Firefox, or install one: `python -m tests.browser.firefox`; and start it for the tests."""
+"""Find or install Firefox (`python -m tests.browser.firefox`), and start it for the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("firefox-esr", "firefox")
 MAC = Path("/Applications/Firefox.app/Contents/MacOS/firefox")
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
-# How long a script in the page may take, such as a question to a kernel that loads TensorFlow.
+# The limit for a script in the page, such as a request to a kernel that is loading TensorFlow.
 SCRIPT_SECONDS = 300.0
 
 ADVICE = (
@@ -28,16 +28,16 @@ ADVICE = (
     "(on Debian `apt-get install firefox-esr`) so that it is on the PATH."
 )
 NO_DRIVER = (
-    "Firefox's driver is not installed: `make firefox` installs it, as does "
+    "Firefox's driver is not installed: run `make firefox` or "
     "`pip install --editable '.[firefox]'`."
 )
 
-# Beside what the driver's own defaults switch off: updates, telemetry, safe browsing and the like.
+# The driver's own defaults already turn off updates, telemetry, safe browsing and the like.
 PREFERENCES: dict[str, object] = {
     "marionette.port": 0,
-    # Otherwise the pixels that a page reads from its canvas are noise.
+    # With this protection, a page that reads its canvas's pixels gets noise.
     "privacy.resistFingerprinting": False,
-    # All but this machine is behind a proxy at the discard port, where nothing listens.
+    # Requests to other machines go to a proxy at the discard port, where nothing listens.
     "network.proxy.type": 1,
     **{
         f"network.proxy.{kind}{what}": value
@@ -47,12 +47,13 @@ PREFERENCES: dict[str, object] = {
     "network.dns.disabled": True,
     "messaging-system.rsexperimentloader.enabled": False,
     "services.settings.server": "data:,",
-    # What a page logs, and what it throws, goes to the browser's own output.
+    # Write the messages that a page logs and the errors that it throws to the browser's output.
     "devtools.console.stdout.content": True,
     "devtools.console.stdout.chrome": False,
     "browser.dom.window.dump.enabled": True,
 }
-# The browser's own parts log under their names: "console.error: RSLoader: " and then more lines.
+# Skips messages of Firefox's own components, whose first line has only the component's name, as in
+# "console.error: RSLoader: ".
 _COMPLAINT = re.compile(
     r"console\.error: (?!\w+: *$)(.*)|JavaScript error: (?:http|file:)[^ ]*, line \d+: (.*)"
 )
@@ -64,16 +65,16 @@ def find_firefox() -> str | None:
 
 
 def ensure_firefox() -> str:
-    """Return the path of a Firefox, installing one first where there is none.
+    """Return the path of a Firefox; install one if none is found.
 
     Raises
     ------
     RuntimeError
-        Where none is found and none can be installed; the message says what to do.
+        If none is found and none can be installed; the message says what to do.
     """
     if path := find_firefox():
         return path
-    # Only the last command decides: a failed `update` may still leave usable lists.
+    # Only the last command must succeed: a failed `update` may still leave usable lists.
     succeeded = [_succeeds(command) for command in _apt("firefox-esr")]
     if any(succeeded[-1:]) and (path := find_firefox()):
         return path
@@ -87,20 +88,21 @@ def _candidates() -> Iterator[str]:
 
 
 class Firefox:
-    """A Firefox without a window, with a fresh profile, which sees this machine alone.
+    """A headless Firefox with a new profile and without access to other machines.
 
     Parameters
     ----------
     path
-        The program.
+        The path of the executable.
     home
-        A fresh folder for its profile and its output.
+        An empty folder for its profile and its log.
     viewport
-        Width and height of its pages.
+        Width and height of its pages, in pixels.
     """
 
     def __init__(self, path: str, home: Path, viewport: tuple[int, int]) -> None:
-        # Here, so that the other tests need no driver. What it is made of warns of its own age.
+        # Imported here because no other test needs the driver. Its dependencies emit
+        # deprecation warnings.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from marionette_driver.marionette import Marionette
@@ -112,7 +114,7 @@ class Firefox:
             for name, value in PREFERENCES.items()
         )
         (profile / "user.js").write_text("".join(preferences), encoding="utf-8")
-        # With system access the driver may switch to the browser's own windows, as for their size.
+        # System access lets the driver use the browser's own windows, for example resize them.
         options = ["--headless", "--marionette", "--remote-allow-system-access", "--no-remote"]
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -137,7 +139,7 @@ class Firefox:
         return [match[1] or f"pageerror: {match[2]}" for match in found if match]
 
     def stop(self) -> None:
-        """End the browser."""
+        """Stop the browser."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -149,7 +151,7 @@ class Firefox:
         return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def _port(self, profile: Path) -> int:
-        """Return the port at which the driver is listened to, once it is."""
+        """Wait until Firefox listens for the driver, and return the port."""
         file, deadline = profile / "MarionetteActivePort", time.monotonic() + START_SECONDS
         while not (file.is_file() and (text := file.read_text(encoding="utf-8"))):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -158,7 +160,7 @@ class Firefox:
         return int(text)
 
     def _resize(self, width: int, height: int) -> None:
-        """Make the window so large that its pages are of this size."""
+        """Resize the window so that its pages have this size."""
         edges = self.driver.execute_script(
             "return [outerWidth - innerWidth, outerHeight - innerHeight]"
         )

@@ -1,7 +1,7 @@
-"""A notebook open in Firefox, for the tests that `page.py` and `sight.py` are written for.
+"""A notebook open in Firefox, with the interface that `page.py` and `sight.py` expect.
 
-Playwright drives no Firefox but its own. What is here looks like its page and its locators, of
-which it has what the main walk needs: what a person does and a test reads is otherwise the same.
+Playwright drives only its own build of Firefox. The classes here imitate Playwright's page and
+locators as far as the main walkthrough needs them, so that it shares all actions and checks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .firefox import Firefox
 from .page import NotebookPage
 from .server import Server
 
-# By WebDriver, which the driver speaks.
+# The key codes of the WebDriver protocol, which the driver uses.
 KEYS = {
     "Backspace": "\ue003",
     "Tab": "\ue004",
@@ -31,7 +31,7 @@ KEYS = {
     "ArrowDown": "\ue015",
 }
 
-# In the page's own world: what is made outside it is not of its classes.
+# Evaluates in the page: objects made in the driver's sandbox are not of the page's classes.
 _EVALUATE = """
 const [expression, given, done] = arguments;
 const found = window.eval(`async (given) => {
@@ -40,13 +40,14 @@ const found = window.eval(`async (given) => {
 }`);
 found(given).then((value) => done({ value }), (error) => done({ error: String(error) }));
 """
-_BESIDE = """
+# Evaluates in the driver's sandbox, for pages that forbid `eval`.
+_EVALUATE_IN_SANDBOX = """
 const [given, done] = arguments;
 const found = (%s);
 Promise.resolve(typeof found === "function" ? found(JSON.parse(given)) : found)
   .then((value) => done({ value }), (error) => done({ error: String(error) }));
 """
-_ONE = """async given => {
+_ON_FIRST = """async given => {
   const end = performance.now() + %(patience)d;
   for (;;) {
     const [one] = %(all)s;
@@ -59,7 +60,7 @@ _BOX = """element => {
   const { x, y, width, height } = element.getBoundingClientRect();
   return { x, y, width, height };
 }"""
-# The marks of `Actions.control`, of which Playwright understands more than a browser does.
+# Finds the widgets of `Actions.control`, some of whose selectors only Playwright understands.
 _LABELLED = """[...document.querySelectorAll(".lm-Widget:not(.widget-box)")].filter((widget) => {
   const text = %s;
   const says = (selector) =>
@@ -73,14 +74,14 @@ _LABELLED = """[...document.querySelectorAll(".lm-Widget:not(.widget-box)")].fil
 
 
 class Found:
-    """Elements of a page, looked for anew whenever they are asked for something.
+    """Elements of a page, looked up again for every operation.
 
     Parameters
     ----------
     tab
         The page.
     elements
-        An expression for them in JavaScript, an array.
+        A JavaScript expression for an array of the elements.
     """
 
     def __init__(self, tab: Tab, elements: str) -> None:
@@ -91,7 +92,7 @@ class Found:
         return Found(self._tab, f"{self._elements}.flatMap((one) => {inside})")
 
     def get_by_role(self, role: str, *, name: str, exact: bool) -> Found:
-        assert exact, "no part of a name"
+        assert exact, "only exact names are supported"
         named = f"(one.ariaLabel || one.textContent.trim()) === {json.dumps(name)}"
         return self.locator(role)._of(f".filter((one) => {named})")
 
@@ -120,9 +121,9 @@ class Found:
         return texts
 
     def evaluate(self, function: str, given: object = None) -> Any:
-        """Return what a function in JavaScript makes of the first element, once there is one."""
+        """Wait for an element, and return the value of a JavaScript function of the first one."""
         parts = {"patience": 1000 * ACTION_SECONDS, "all": self._elements, "function": function}
-        return self._tab.evaluate(_ONE % parts, given)
+        return self._tab.evaluate(_ON_FIRST % parts, given)
 
     def inner_text(self) -> str:
         return str(self.evaluate("one => one.innerText"))
@@ -159,7 +160,7 @@ class Found:
         self._tab.keyboard.press(key)
 
     def select_option(self, *, index: int) -> None:
-        """Choose an option by a click on it: the list that opens is no part of the page."""
+        """Click an option through the driver, as the open list is not part of the page."""
         self._tab.driver.execute_script(
             f"return {self._elements}[0].options[{index}]", sandbox=None
         ).click()
@@ -169,7 +170,7 @@ class Found:
 
 
 class Mouse:
-    """The mouse over a page, in pixels from its corner."""
+    """The mouse, in pixels from the page's top left corner."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
@@ -179,7 +180,7 @@ class Mouse:
         pointer, (x0, y0) = self._pointer(), self._at
         for step in range(1, steps + 1):
             share = step / steps
-            # Chromium rounds down too.
+            # Rounded down, as in Chromium.
             pointer.pointer_move(int(x0 + share * (x - x0)), int(y0 + share * (y - y0)))
         pointer.perform()
         self._at = (x, y)
@@ -195,7 +196,7 @@ class Mouse:
 
 
 class Keyboard:
-    """The keyboard, with Playwright's names of keys."""
+    """The keyboard, with Playwright's key names."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
@@ -214,18 +215,18 @@ class Keyboard:
 
 
 class Tab:
-    """The page that a Firefox shows."""
+    """The page that Firefox shows."""
 
     def __init__(self, firefox: Firefox) -> None:
         self.driver = firefox.driver
         self.mouse, self.keyboard = Mouse(self.driver), Keyboard(self.driver)
         self._script = ""
 
-    def on(self, event: str, heard: object) -> None:
-        """Hear nothing: `FirefoxPage.console_errors` reads what the page logs."""
+    def on(self, event: str, handler: object) -> None:
+        """Ignore the handler: `FirefoxPage.console_errors` reads the browser's log."""
 
     def set_default_timeout(self, milliseconds: float) -> None:
-        """Do nothing: elements are waited for as long as `Found` does."""
+        """Do nothing: `Found` waits for `ACTION_SECONDS`."""
 
     def add_init_script(self, *, path: Path) -> None:
         self._script = path.read_text(encoding="utf-8")
@@ -250,7 +251,7 @@ class Tab:
         self.evaluate(
             f"""async timeout => {{
               for (const end = performance.now() + timeout; !(await ({condition}));) {{
-                if (performance.now() > end) throw Error(`not so in ${{timeout}} ms`);
+                if (performance.now() > end) throw Error(`not true after ${{timeout}} ms`);
                 await new Promise((resolve) => setTimeout(resolve, 50));
               }}
             }}""",
@@ -275,14 +276,14 @@ class Tab:
 
 
 class FileTab(Tab):
-    """The page of a file, whose Content-Security-Policy lets nobody evaluate text in its world."""
+    """The page of a file, whose Content-Security-Policy forbids `eval`."""
 
     def open(self, path: Path) -> None:
         self.driver.navigate(path.as_uri())
 
     def evaluate(self, expression: str, given: object = None) -> Any:
         answer = self.driver.execute_async_script(
-            _BESIDE % expression, [json.dumps(given)], sandbox=None
+            _EVALUATE_IN_SANDBOX % expression, [json.dumps(given)], sandbox=None
         )
         if "error" in answer:
             raise RuntimeError(f"{answer['error']}, in {expression}")
@@ -294,19 +295,19 @@ class FirefoxPage(NotebookPage):
 
     def __init__(self, firefox: Firefox, server: Server) -> None:
         self._firefox = firefox
-        self._heard = 0
+        self._complaints_read = 0
         self._tab = Tab(firefox)
         super().__init__(cast("Page", self._tab), server)
 
     def turn(self, cells: Sequence[str]) -> None:
         super().turn(cells)
-        self._heard = len(self._firefox.complaints())
+        self._complaints_read = len(self._firefox.complaints())
 
     def console_errors(self, baseline: Iterable[str] | None = None) -> list[str]:
         complaints = self._firefox.complaints()
-        for text in complaints[self._heard :]:
+        for text in complaints[self._complaints_read :]:
             self._on_error(text)
-        self._heard = len(complaints)
+        self._complaints_read = len(complaints)
         return super().console_errors(baseline)
 
     def control(self, label: str, index: int = 0) -> Locator:

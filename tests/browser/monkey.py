@@ -1,7 +1,7 @@
-"""A monkey at two linked explorers: random acts from a seed, so that a run can be had again.
+"""A monkey that performs random acts on two linked explorers, reproducible from a seed.
 
-Each act is chosen before it is known what the page shows: which act comes n-th depends on the seed
-alone. One whose control is not on show is left out.
+Each act is chosen before the page is inspected, so the n-th act depends on the seed alone. An act
+whose control is not visible is skipped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import Locator
-from playwright.sync_api import TimeoutError as TooLate
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from .actions import MODE_BUTTONS
 from .page import SCREENSHOTS, NotebookPage
@@ -31,10 +31,10 @@ link = traitlets.link((one, "layer"), (other, "layer"))
 _compared = []
 """
 NAMES = ("one", "other")
-# For how long a control is looked for that was there a moment ago, in milliseconds.
-HURRY = 2000
+# The timeout for a control that was visible a moment ago.
+SHORT_TIMEOUT_MS = 2000
 
-# What is wrong with what an explorer has drawn, in the kernel: an empty text where nothing is.
+# Runs in the kernel: returns what is wrong with an explorer's drawing, or an empty string.
 CHECK = """
 def _wrong(explorer, folder):
     import numpy as np
@@ -54,39 +54,39 @@ def _wrong(explorer, folder):
         **(tiled if explorer.mode == "grid" else {}),
     )
     if not np.array_equal(expected.rgba, explorer.rendering.rgba):
-        return "the rendering is not that of the traits"
+        return "the rendering does not match the traits"
 
-    # Another explorer of the same state, which comes to its figure in one go. It is closed at the
-    # next look: anywidget logs an error for a model that is gone before the page has met it.
+    # Another explorer with the same state, which draws its figure in one go. It is closed at the
+    # next check: anywidget logs an error if a model is closed before the page has loaded it.
     while _compared:
         _compared.pop().close()
     fresh = LayerExplorer.from_state(
         explorer.image, explorer.state(), extractor=explorer.extractor
     )
     _compared.append(fresh)
-    mine, theirs = explorer.figure, fresh.figure
-    theirs.set_dpi(mine.dpi)
+    figure, fresh_figure = explorer.figure, fresh.figure
+    fresh_figure.set_dpi(figure.dpi)
     fresh._view.width = explorer._view.width
-    # The page marks the location where it paints.
+    # While the page marks the location, the kernel draws no frames.
     fresh._view.show_frames(shown=not explorer._pointing.page_marks)
-    for here, there in zip(mine.axes[:2], theirs.axes[:2]):
-        there.set_xlim(here.get_xlim())
-        there.set_ylim(here.get_ylim())
+    for axes, fresh_axes in zip(figure.axes[:2], fresh_figure.axes[:2]):
+        fresh_axes.set_xlim(axes.get_xlim())
+        fresh_axes.set_ylim(axes.get_ylim())
     drawn = np.array(explorer.canvas.get_renderer().buffer_rgba())
-    FigureCanvasAgg(theirs).draw()
-    whole = np.array(theirs.canvas.get_renderer().buffer_rgba())
+    FigureCanvasAgg(fresh_figure).draw()
+    whole = np.array(fresh_figure.canvas.get_renderer().buffer_rgba())
     if drawn.shape != whole.shape:
         return f"the canvas is {drawn.shape} instead of {whole.shape}"
     rows, columns = np.nonzero((drawn != whole).any(axis=-1))
     if len(rows):
-        Image.fromarray(np.vstack([drawn, whole])).save(folder + "/monkey-has-and-should-have.png")
+        Image.fromarray(np.vstack([drawn, whole])).save(folder + "/monkey-drawn-expected.png")
         return (
             f"{len(rows)} pixels differ, rows {rows.min()} to {rows.max()}, columns "
             f"{columns.min()} to {columns.max()}"
         )
     return ""
 """
-# Nothing plays on while a picture is looked at.
+# Stops all players, so that the picture does not change while it is checked.
 STOP = """
 import ipywidgets
 for _player in list(ipywidgets.Widget.widgets.values()):
@@ -138,23 +138,23 @@ KEYS = (
 
 
 class Monkey:
-    """Acts on a page that shows both explorers of `CELL`.
+    """Performs random acts on a page that shows both explorers of `CELL`.
 
     Parameters
     ----------
     page
-        Where they are.
+        The page.
     seed
-        What it does follows from this.
+        Determines the sequence of acts.
     files
-        Pictures to upload, good and bad.
+        Files to upload, readable pictures and others.
     """
 
     def __init__(self, page: NotebookPage, seed: int, files: list[Path]) -> None:
         self.page, self.files = page, files
         self.chance = random.Random(seed)
         self.done: list[str] = []
-        """What it did, and what it left out."""
+        """Descriptions of all acts, including those that were skipped."""
         self._acts: dict[Callable[[], str], int] = {
             self._drag: 4,
             self._choose: 8,
@@ -170,27 +170,27 @@ class Monkey:
             self._keys: 6,
             self._upload: 1,
             self._cell: 5,
-            self._change_under_the_hand: 2,
+            self._change_while_dragging: 2,
         }
 
     def act(self) -> None:
-        """Do one thing, or leave it out where it is not to be done now."""
+        """Perform one act, or skip it if it is not possible now."""
         act = self.chance.choices(list(self._acts), list(self._acts.values()))[0]
         self.at = self.chance.randrange(2)
         try:
             words = act()
-        except TooLate:
-            # Between its being there and its being used, it went with another mode or panel.
+        except PlaywrightTimeoutError:
+            # A change of mode or panel removed the control before it was used.
             words = "too late"
         self.done.append(f"{NAMES[self.at]}: {words}")
 
     def look(self) -> None:
-        """Wait until all is still, and assert that both pictures are those of the traits."""
+        """Wait until nothing changes, and assert that both pictures match the explorers' traits."""
         self.page.page.mouse.move(2, 2)
         for index, name in enumerate(NAMES):
             wrong = self._wrong(name, index)
             if wrong:
-                # Keys are handed over one by one: a slow kernel may have been between two of them.
+                # Keys are sent one by one: a slow kernel may have been checked between two of them.
                 self.page.page.wait_for_timeout(2000)
                 wrong = self._wrong(name, index)
             assert wrong == "", f"{name}: {wrong}"
@@ -204,37 +204,37 @@ class Monkey:
         return wrong or self._wrong_on_page(name, index)
 
     def _wrong_on_page(self, name: str, index: int) -> str:
-        """Say what is wrong with what a person sees, painted by the page or drawn by the kernel."""
+        """Return what is wrong on the page, whether it was painted there or drawn by the kernel."""
         seen, truth = pixels_of(self.page, index), drawn(self.page, f"{name}.canvas")
         if seen.shape != truth.shape:
             return f"the page shows {seen.shape} instead of {truth.shape}"
         unlike = (seen != truth).any(axis=-1)
         if self.page.ask(f"{name}._pointing.page_marks"):
-            # The kernel's frames have no marks then.
+            # The page draws the frames then, and the kernel does not.
             near_frame = (np.abs(seen.astype(int) - YELLOW).max(axis=-1) <= 10) | ~seen.any(axis=-1)
             unlike &= ~near_frame
         if self.page.ask(f"{name}.canvas.held"):
-            # Words and colorbar are the page's own drawing.
+            # The page draws the text and the colorbar itself, so compare only the map.
             left, top, right, bottom = (
                 round(edge) for edge in side_of(self.page, MAP, name).pixels
             )
             inside = np.zeros_like(unlike)
             inside[top + 1 : bottom - 1, left + 1 : right - 1] = True
             unlike &= inside
-        return f"{unlike.sum()} pixels on the page are not the kernel's" if unlike.any() else ""
+        return f"{unlike.sum()} pixels on the page differ from the kernel's" if unlike.any() else ""
 
     def _still(self, name: str, index: int) -> None:
-        """Return when page and kernel agree on a picture twice, a while apart."""
+        """Wait until page and kernel agree on the same picture twice, 200 ms apart."""
         before: Picture | None = None
         for _ in range(40):
-            # Each time, since a key that plays may still be on its way.
+            # Stop each time, since a key press that starts a player may still arrive.
             self.page.ask(STOP)
             now = self.page.wait_picture_equal(f"{name}.canvas", index)
             if now == before:
                 return
             before = now
             self.page.page.wait_for_timeout(200)
-        raise AssertionError(f"the picture of {name} goes on changing")
+        raise AssertionError(f"the picture of {name} keeps changing")
 
     def _fraction(self) -> float:
         return self.chance.uniform(0.05, 0.95)
@@ -246,7 +246,7 @@ class Monkey:
         return bool(control.count() and control.is_visible() and control.is_enabled())
 
     def _of(self, selector: str) -> Locator:
-        """Return what this explorer has of something, whether it is on show or not."""
+        """Return the current explorer's elements for a selector, visible or not."""
         return self.page.page.locator(".vgg-explorer").nth(self.at).locator(selector)
 
     def _field(self, label: str, inside: str) -> Locator:
@@ -263,19 +263,24 @@ class Monkey:
         return words if self._drag_over(label, ends) else f"not there: {words}"
 
     def _drag_over(self, label: str, ends: Sequence[float], meanwhile: str = "") -> bool:
-        """Drag a slider from place to place, and return whether it was there to be dragged."""
+        """Drag a slider to each of `ends`, and return whether it was visible.
+
+        The code `meanwhile` is run in the kernel after the first of them.
+        """
         handle, track = self._field(label, ".noUi-handle"), self._field(label, ".noUi-base")
         if not self._shown(handle):
             return False
         handle.scroll_into_view_if_needed()
-        held, along = handle.bounding_box(), track.bounding_box()
-        if held is None or along is None:
+        handle_box, track_box = handle.bounding_box(), track.bounding_box()
+        if handle_box is None or track_box is None:
             return False
-        mouse, height = self.page.page.mouse, along["y"] + along["height"] / 2
-        mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
+        mouse, height = self.page.page.mouse, track_box["y"] + track_box["height"] / 2
+        mouse.move(
+            handle_box["x"] + handle_box["width"] / 2, handle_box["y"] + handle_box["height"] / 2
+        )
         mouse.down()
         for end in ends:
-            mouse.move(along["x"] + end * along["width"], height, steps=4)
+            mouse.move(track_box["x"] + end * track_box["width"], height, steps=4)
             if meanwhile:
                 self._send(meanwhile)
                 meanwhile = ""
@@ -289,7 +294,7 @@ class Monkey:
             return f"not there: {label}"
         count = select.locator("option").count()
         index = int(fraction * count)
-        select.select_option(index=index, timeout=HURRY)
+        select.select_option(index=index, timeout=SHORT_TIMEOUT_MS)
         return f"choose option {index} of {count} of {label}"
 
     def _check(self) -> str:
@@ -297,7 +302,7 @@ class Monkey:
         box = self._of("label").filter(has_text=label).locator("input[type=checkbox]")
         if not self._shown(box):
             return f"not there: {label}"
-        box.click(timeout=HURRY)
+        box.click(timeout=SHORT_TIMEOUT_MS)
         return f"tick {label}"
 
     def _type(self) -> str:
@@ -307,8 +312,8 @@ class Monkey:
         words = f"type {text!r} into {label}"
         if not self._shown(field):
             return f"not there: {words}"
-        field.fill(text, timeout=HURRY)
-        field.press("Enter", timeout=HURRY)
+        field.fill(text, timeout=SHORT_TIMEOUT_MS)
+        field.press("Enter", timeout=SHORT_TIMEOUT_MS)
         return words
 
     def _unfold(self) -> str:
@@ -324,7 +329,7 @@ class Monkey:
         )
         if not self._shown(button.first):
             return f"not there: {name}"
-        button.first.click(timeout=HURRY)
+        button.first.click(timeout=SHORT_TIMEOUT_MS)
         return f"click {name}"
 
     def _point(self) -> str:
@@ -357,7 +362,7 @@ class Monkey:
         button = buttons.nth(int(fraction * count))
         if not self._shown(button):
             return f"not there: {strip}"
-        button.click(timeout=HURRY)
+        button.click(timeout=SHORT_TIMEOUT_MS)
         return f"click {int(fraction * count)} of {count} of {strip}"
 
     def _keys(self) -> str:
@@ -380,7 +385,7 @@ class Monkey:
         return f"run {setting}"
 
     def _send(self, setting: str) -> None:
-        """Run code in the kernel, and go on at once."""
+        """Run code in the kernel without waiting for it."""
         code = (
             "try:\n"
             f"    {setting}\n"
@@ -390,8 +395,8 @@ class Monkey:
         )
         self.page.page.evaluate("code => { harness.ask(code); }", code)
 
-    def _change_under_the_hand(self) -> str:
+    def _change_while_dragging(self) -> str:
         setting, fraction = self.chance.choice(SETTINGS[:12]), self._fraction()
         words = f"drag the channel while {setting}"
-        there = self._drag_over("channel", (fraction, 1 - fraction), meanwhile=setting)
-        return words if there else f"not there: {words}"
+        dragged = self._drag_over("channel", (fraction, 1 - fraction), meanwhile=setting)
+        return words if dragged else f"not there: {words}"

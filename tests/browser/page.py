@@ -1,4 +1,4 @@
-"""A notebook open in a browser: what a person does there, and what a test reads there."""
+"""A notebook open in a browser: how tests run it and read its state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HARNESS = Path(__file__).with_name("harness.js")
 OPEN_SECONDS = 90.0
 RUN_SECONDS = 180.0
 
-# The names under which an answer waits in the kernel; `default` is for numpy's numbers.
+# Stores the value of `_answer` in the kernel as JSON; `default` converts NumPy values.
 ANSWER = """
 _answer_json = __import__("json").dumps(_answer, default=lambda value: value.tolist())
 """
@@ -41,8 +41,8 @@ get_ipython().kernel.comm_manager.register_target("harness", _answer_over_comm)
 """
 
 
-# What a cell can leave behind in a kernel: widgets, names, and what the package remembers of them.
-AFRESH = """
+# Removes what cells leave behind in a kernel: widgets, names and the package's class attributes.
+RESET = """
 import sys, ipywidgets
 ipywidgets.Widget.close_all()
 if "vgg_widget" in sys.modules:
@@ -56,15 +56,15 @@ None
 """
 
 
-# How wide the page has told explorers that they are.
-ROOMS = """
+# The widths that the page has reported for the explorers.
+REPORTED_WIDTHS = """
 import ipywidgets
 from vgg_widget.explorer.helper import PageHelper
 [w.room for w in ipywidgets.widget._instances.values() if isinstance(w, PageHelper)]
 """
 
 
-# Voila has a panel for each cell whose value is a widget.
+# Whether every widget is displayed: Voila has a panel for each cell whose value is a widget.
 WIDGETS_ARE_THERE = """
 [...document.querySelectorAll(".lm-Panel.jp-OutputArea-output")].every((panel) => {
   const widget = panel.querySelector(".jupyter-widgets");
@@ -73,8 +73,9 @@ WIDGETS_ARE_THERE = """
 """
 
 
-# What asyncio says of a message that was under way when ipykernel ended a subshell, as JupyterLab
-# asks whenever the last of a target's comms closes: some time later, in whatever cell then runs.
+# asyncio's warning about a message that was being handled when ipykernel ended a subshell, which
+# JupyterLab requests whenever the last comm of a target closes. The warning comes some time later,
+# in the output of the cell that is running by then.
 ENDED_SUBSHELL = re.compile(
     r"Task was destroyed but it is pending!\n"
     r"task: <Task pending [^\n]*Kernel\.shell_main[^\n]*(\n|$)"
@@ -84,7 +85,7 @@ ENDED_SUBSHELL = re.compile(
 
 
 class KernelError(Exception):
-    """The code asked of the kernel raised; the message is its traceback."""
+    """Raised when code run by `ask` fails; the message is its traceback."""
 
 
 class NotebookPage(Actions):
@@ -93,11 +94,11 @@ class NotebookPage(Actions):
     Parameters
     ----------
     page
-        A fresh Playwright page.
+        A new Playwright page.
     server
         The server to open the notebook from.
     baseline
-        The console errors that an empty notebook logs in this front end too.
+        Console errors to ignore, because this front end logs them for any notebook.
     """
 
     first_cells: ClassVar[Sequence[str]] = ()
@@ -116,25 +117,26 @@ class NotebookPage(Actions):
         page.add_init_script(path=HARNESS)
 
     def show(self, name: str, content: Sequence[str] | Path) -> None:
-        """Save cells, or a copy of a notebook file, as `name`; open it; wait for its kernel.
+        """Save cells, or a copy of a notebook file, as `name`, open it and wait for its kernel.
 
-        Take a new name for each test: the same path gets its running kernel back.
+        Use a new name for each test: a path whose kernel is running gets that kernel again.
         """
         notebook = _notebook(content)
         notebook["cells"][:0] = [_cell(source) for source in self.first_cells]
         (self.server.notebooks / name).write_text(json.dumps(notebook), encoding="utf-8")
-        # Voila answers only when the notebook has run.
+        # Voila responds only when the notebook has run.
         self.page.goto(self.server.notebook_url(name), timeout=1000 * RUN_SECONDS)
         self._wait("window.jupyterapp?.restored?.then(() => true)", OPEN_SECONDS)
         self._wait("harness.idle()", OPEN_SECONDS)
         self._kernel = self.page.evaluate("harness.listen()")
 
     def turn(self, cells: Sequence[str]) -> None:
-        """Put other cells in place of those there are, in a kernel that has forgotten them.
+        """Replace the cells and reset the kernel.
 
-        Quicker by a page and a kernel than `show`, with TensorFlow imported and networks built.
+        This is faster than `show`, because the page and the kernel are reused, with TensorFlow
+        imported and networks built.
         """
-        self.ask(AFRESH)
+        self.ask(RESET)
         self.page.mouse.move(0, 0)
         self.page.evaluate("cells => harness.turn(cells)", [_cell(source) for source in cells])
         self._wait("harness.idle()", OPEN_SECONDS)
@@ -147,38 +149,38 @@ class NotebookPage(Actions):
         self._wait("harness.ran()", seconds)
         if failure := self.page.evaluate("harness.failure()"):
             raise RuntimeError(f"The front end could not run the cells: {failure}")
-        self._let_fit()
+        self._wait_widths()
 
-    def _let_fit(self, seconds: float = 20.0) -> None:
-        """Wait until the kernel has heard how wide each explorer on show is."""
+    def _wait_widths(self, seconds: float = 20.0) -> None:
+        """Wait until the page has reported the width of each visible explorer to the kernel."""
         deadline = time.monotonic() + seconds
         while True:
             widths = self.page.locator(".vgg-explorer").evaluate_all(
                 "boxes => boxes.map((box) => Math.floor(box.clientWidth)).filter(Boolean)"
             )
-            if not widths or not set(widths) - set(self.ask(ROOMS)):
+            if not widths or not set(widths) - set(self.ask(REPORTED_WIDTHS)):
                 return
             if time.monotonic() > deadline:
-                raise AssertionError(f"No explorer heard that it is {widths} pixels wide.")
+                raise AssertionError(f"The widths {widths} were not all reported to the kernel.")
             self.page.wait_for_timeout(50)
 
     def errors(self, *, stderr: bool = True) -> list[str]:
-        """Return what went wrong in the kernel, in cells and in callbacks.
+        """Return the errors of cells and callbacks in the kernel.
 
         Parameters
         ----------
         stderr
-            Whether what was printed on stderr counts, beside exceptions.
+            Whether to include text printed to stderr, in addition to exceptions.
         """
         outputs = self._outputs() + self.page.evaluate("harness.strays()")
         found = [text for output in outputs if (text := _error(output, stderr=stderr))]
-        # A page that was left says goodbye to its widgets, now and then to the next kernel.
+        # When a page is left, its messages that close widgets sometimes reach the next kernel.
         return [text for text in found if not text.startswith("No such comm")]
 
     def ask(self, code: str, seconds: float = 60.0) -> Any:
         """Run code in the kernel and return the JSON value of its last expression.
 
-        Code that ends in no expression answers with what it assigned to ``_answer``.
+        If the code does not end in an expression, return what it assigned to ``_answer``.
         """
         answer = self._evaluate(f"{self.asking}({json.dumps(_question(code))})", seconds)
         if "error" in answer:
@@ -194,11 +196,11 @@ class NotebookPage(Actions):
             self.page.wait_for_timeout(30)
 
     def canvas_rows(self, index: int = 0) -> Picture:
-        """Return what the page shows on its `index`-th ipympl canvas."""
+        """Return the picture on the page's `index`-th ipympl canvas."""
         return Picture.of(self.picture_canvas(index).evaluate("canvas => harness.picture(canvas)"))
 
     def kernel_rows(self, expression: str) -> Picture:
-        """Return what the ipympl canvas named by a Python expression has drawn in the kernel."""
+        """Return the picture that the ipympl canvas `expression` has drawn in the kernel."""
         return Picture.of(self.ask(f"{KERNEL_CODE}\n_picture({expression})"))
 
     def wait_picture_equal(
@@ -209,17 +211,17 @@ class NotebookPage(Actions):
         unlike: Picture | None = None,
         seconds: float = 20.0,
     ) -> Picture:
-        """Wait until the page shows, row by row, what the canvas has drawn in the kernel.
+        """Wait until the page shows what the canvas has drawn in the kernel, and return it.
 
         Parameters
         ----------
         expression
             A Python expression for the ipympl canvas in the kernel.
         index
-            Which canvas on the page.
+            The index of the canvas on the page.
         unlike
-            A picture taken before an action, which the new one must differ from: right after
-            an action page and kernel still agree on the old one.
+            A picture taken before an action, from which the new one must differ. Right after
+            the action, page and kernel still agree on the old one.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -234,7 +236,7 @@ class NotebookPage(Actions):
             self.page.wait_for_timeout(30)
 
     def console_errors(self, baseline: Iterable[str] | None = None) -> list[str]:
-        """Return the errors in the page's console that an empty notebook does not log too."""
+        """Return the errors in the page's console that are not in the baseline."""
         known = self.baseline if baseline is None else frozenset(baseline)
         return [error for error in self._errors if error not in known]
 
@@ -258,12 +260,12 @@ class NotebookPage(Actions):
         self.page.wait_for_function(condition, timeout=1000 * seconds)
 
     def _evaluate(self, promise: str, seconds: float) -> Any:
-        """Return what a promise in the page resolves to, in bounded time."""
+        """Return what a promise in the page resolves to; raise after a timeout."""
         return self.page.evaluate(f"harness.within({1000 * seconds}, {promise})")
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            # Only the place tells one resource that failed to load from another.
+            # Only the URL distinguishes one resource that failed to load from another.
             failed = message.text.startswith("Failed to load resource")
             self._on_error(f"{message.text} {message.location['url']}" if failed else message.text)
         else:
@@ -271,25 +273,26 @@ class NotebookPage(Actions):
 
     def _on_error(self, text: str) -> None:
         self.console.append(f"error: {text}")
-        # Ids and names differ from page to page; an error is the same without them.
+        # Ids and names differ between pages: remove them, so that the same errors compare equal.
         self._errors.append(re.sub(r"\b[0-9a-f-]{32,36}\b|[\w-]+\.ipynb", "...", text))
 
 
 class VoilaPage(NotebookPage):
-    """A notebook served by Voila, which has run when it is open.
+    """A notebook served by Voila, which has run by the time it is open.
 
-    Voila executes no code for a page; a first cell lets the kernel answer over a comm instead.
+    Voila does not execute code for a page, so an extra first cell makes the kernel answer over a
+    comm.
     """
 
     first_cells = (COMM_CELL,)
     asking = "harness.askOverComm"
 
     def run_all(self, seconds: float = RUN_SECONDS) -> None:
-        """Wait until the kernel is idle: Voila has run the cells."""
+        """Wait until the kernel is idle, that is, Voila has run the cells."""
         self._wait("harness.ran()", seconds)
-        # Widgets come to their places a moment after.
+        # The widgets are inserted a moment later.
         self._wait(WIDGETS_ARE_THERE, seconds)
-        self._let_fit()
+        self._wait_widths()
 
     def _outputs(self) -> list[dict[str, Any]]:
         shown = self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']")
@@ -297,7 +300,7 @@ class VoilaPage(NotebookPage):
 
 
 def _notebook(content: Sequence[str] | Path) -> dict[str, Any]:
-    """Return a notebook of code cells with these sources, or the one in a file."""
+    """Return a notebook with code cells of these sources, or the notebook in a file."""
     if isinstance(content, Path):
         notebook: dict[str, Any] = json.loads(content.read_text(encoding="utf-8"))
         return notebook
@@ -323,7 +326,7 @@ def _cell(source: str) -> dict[str, Any]:
 
 
 def _question(code: str) -> str:
-    """Return code that leaves its last expression's value in the kernel as JSON."""
+    """Return code that also stores the value of its last expression in the kernel as JSON."""
     tree = ast.parse(code)
     if tree.body and isinstance(last := tree.body[-1], ast.Expr):
         name = ast.Name("_answer", ast.Store())
@@ -332,7 +335,7 @@ def _question(code: str) -> str:
 
 
 def _error(output: Mapping[str, Any], *, stderr: bool) -> str:
-    """Return what an output says went wrong, or nothing."""
+    """Return the error in an output, or an empty string."""
     if output["output_type"] == "error":
         return f"{output['ename']}: {output['evalue']}"
     if stderr and output["output_type"] == "stream" and output["name"] == "stderr":
@@ -341,7 +344,7 @@ def _error(output: Mapping[str, Any], *, stderr: bool) -> str:
 
 
 def _voila_output(text: str) -> dict[str, str]:
-    """Return the output that Voila shows as this text: it marks errors no other than stderr."""
+    """Return the output for a text that Voila shows; errors are not marked apart from stderr."""
     if "Traceback (most recent call last)" not in text:
         return {"output_type": "stream", "name": "stderr", "text": text}
     name, _, value = text.splitlines()[-1].partition(": ")

@@ -1,4 +1,4 @@
-"""What the page has painted by itself, and what the kernel has drawn."""
+"""Compare what the page has painted itself with what the kernel has drawn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIV = ".jupyter-matplotlib-canvas-div"
 _BUFFER = """
 def _buffer(canvas):
     import base64, zlib, numpy
-    # Amid a drawing there is half a picture.
+    # Without the lock, the buffer may contain half a drawing.
     with canvas.lock:
         rgba = numpy.asarray(canvas.get_renderer().buffer_rgba())
         rgb = numpy.array(rgba[..., :3], order="C")
@@ -38,18 +38,18 @@ def _buffer(canvas):
 
 
 def drawn(page: NotebookPage, canvas: str = "explorer.canvas") -> RGB8:
-    """Return what the kernel has drawn on a canvas."""
+    """Return the pixels that the kernel has drawn on a canvas."""
     shape, data = page.ask(f"{_BUFFER}\n_buffer({canvas})")
     return np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8).reshape(shape)
 
 
 def wait_painting(page: NotebookPage) -> None:
-    """Wait until the page has all that it needs to paint by itself."""
+    """Wait until the page has everything it needs to paint without the kernel."""
     page.wait_value("explorer.canvas.held", value=True)
 
 
 def assert_painted(page: NotebookPage) -> None:
-    """Assert that the page paints the map itself, and to the byte what the kernel has drawn."""
+    """Assert that the page paints the map itself, byte for byte as the kernel has drawn it."""
     wait_painting(page)
     above = page.page.locator("canvas.vgg-painted").first
     first = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, 1).data]"
@@ -72,16 +72,16 @@ explorer._page.listeners["planes"] = _count
 
 
 def count_asked(page: NotebookPage) -> None:
-    """Note what the page asks for from now on."""
+    """Record the page's requests for planes from now on, in the kernel's list `asked`."""
     page.ask(f"exec({_COUNTING!r}, globals())")
 
 
 def wait_loaded(page: NotebookPage) -> None:
-    """Wait until the page has asked for all that it wants to keep."""
+    """Wait until the page has loaded all planes that it keeps: no request for 2.5 seconds."""
     wait_painting(page)
     if not page.ask("'asked' in globals()"):
         count_asked(page)
-    # It takes a moment to begin.
+    # The first request may come with a delay.
     page.ask("last[0] = time.monotonic()\nNone")
     page.wait_value("time.monotonic() - last[0] > 2.5", value=True, seconds=120)
 
@@ -98,9 +98,9 @@ Path("go-on").unlink(missing_ok=True)
 
 
 def busy(page: NotebookPage, *, locked: bool = True) -> None:
-    """Keep the kernel's main thread, and where `locked` all of the explorer, until it is `free`."""
+    """Block the kernel's main thread until `free`; if `locked`, hold the explorer's lock, too."""
     code = _BUSY.format(locked=locked)
-    # Voila executes no code for a page, and answers over a comm.
+    # Voila does not execute code for a page; the kernel answers over a comm.
     asked = f"{code}\n_answer_json = 'null'"
     run = (
         f"harness.askOverComm({json.dumps(asked)})"
@@ -114,13 +114,13 @@ def busy(page: NotebookPage, *, locked: bool = True) -> None:
 
 
 def free(page: NotebookPage) -> None:
-    """Let the kernel go on, which has not answered until now."""
-    assert not page.page.evaluate("window.answered"), "the kernel may have answered"
+    """Unblock the kernel, having asserted that it was still blocked."""
+    assert not page.page.evaluate("window.answered"), "the kernel was no longer blocked"
     (page.server.notebooks / "go-on").touch()
 
 
 def expected(page: NotebookPage, channel: int) -> RGB8:
-    """What `render` gives for a channel, with the explorer's other settings."""
+    """Return the colours of `render` for a channel, with the explorer's other settings."""
     code = (
         "from vgg_widget import render\n"
         "render(explorer.activations, explorer.settings.layer_in(explorer.measured), "
@@ -130,14 +130,14 @@ def expected(page: NotebookPage, channel: int) -> RGB8:
 
 
 def truth_of(page: NotebookPage, layer: str, **asked: object) -> RGB8:
-    """Return the colours that `render` gives a picture of another layer or mode."""
-    words = ", ".join(f"{name}={value!r}" for name, value in asked.items())
-    rgb = page.ask(f"render(explorer.activations, {layer!r}, {words}).rgba[..., :3]")
+    """Return the colours of `render` for another layer or mode."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+    rgb = page.ask(f"render(explorer.activations, {layer!r}, {arguments}).rgba[..., :3]")
     return np.array(rgb, np.uint8)
 
 
 def assert_shows(page: NotebookPage, side: Side, truth: RGB8, layer: str = LAYER) -> None:
-    """Assert that the page shows a picture of a layer, where its units are."""
+    """Assert that the page shows the colours `truth` at the units of a layer."""
     pixels = pixels_of(page)
     for row, column in np.ndindex(truth.shape[:2]):
         found = side.colour(pixels, *center(layer, row, column))
@@ -145,10 +145,10 @@ def assert_shows(page: NotebookPage, side: Side, truth: RGB8, layer: str = LAYER
 
 
 def assert_says_no_value_of_another_channel(page: NotebookPage) -> None:
-    """Step and point while a cell runs: until the kernel has followed, the page says the value."""
+    """Assert that a step while a cell runs shows an approximate value, then the exact one."""
     wait_painting(page)
     here = side_of(page, MAP).point(*center(LAYER, 20, 6))
-    # A cell has the kernel's main thread, through which the first step has to go; words need not.
+    # The cell blocks the main thread, which handles the first step; the text does not need it.
     busy(page, locked=False)
     page.page.locator(DIV).first.focus()
     page.page.keyboard.press("ArrowRight")

@@ -1,14 +1,14 @@
-"""A canvas's pixels in brief, so that the page's picture and the kernel's can be compared."""
+"""Checksums of a canvas's pixels, to compare the page's picture with the kernel's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Runs in the kernel; `harness.js` makes the same of a canvas in the page.
+# Runs in the kernel; `harness.js` computes the same for a canvas in the page.
 KERNEL_CODE = """
 def _picture(canvas):
     import contextlib, zlib, numpy
-    # Amid a drawing there is half a picture.
+    # Without the lock, the buffer may contain half a drawing.
     with getattr(canvas, "lock", contextlib.nullcontext()):
         rgba = numpy.asarray(canvas.get_renderer().buffer_rgba())
         rgb = numpy.array(rgba[..., :3], order="C")
@@ -37,18 +37,18 @@ class Picture:
 
     @classmethod
     def of(cls, answer: dict[str, object]) -> Picture:
-        """Make a picture of what the page or the kernel answered."""
+        """Create a picture from an answer of the page or the kernel."""
         return cls(**{**answer, "rows": tuple(answer["rows"])})  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"Picture({self.width}x{self.height}, crc={self.crc:08x}, blank={self.blank})"
 
     def difference(self, truth: Picture) -> str:
-        """Return in words how this picture differs from `truth`; empty where it does not."""
+        """Describe how this picture differs from `truth`, or return an empty string."""
         if (self.width, self.height) != (truth.width, truth.height):
             return f"{self.width}x{self.height} pixels instead of {truth.width}x{truth.height}"
         rows = enumerate(zip(self.rows, truth.rows, strict=True))
-        wrong = [row for row, (mine, its) in rows if mine != its]
+        wrong = [row for row, (crc, true_crc) in rows if crc != true_crc]
         if not wrong:
             return ""
         return f"{len(wrong)} of {self.height} rows differ, between {wrong[0]} and {wrong[-1]}"

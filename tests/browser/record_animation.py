@@ -30,25 +30,25 @@ explorer
 WINDOW = (1070, 900)
 WIDTH = 962
 SHARPNESS = 2
-"""Pixels of the animation for one of the page, for screens that have as many."""
+"""Pixels of the animation per CSS pixel, for high-density screens."""
 STEP_MS = 70
 Place = tuple[float, float]
 
 # A mouse pointer, in pixels from its tip.
 ARROW = [(0, 0), (0, 17), (4, 13.5), (7, 20), (9.8, 18.8), (6.8, 12.4), (12, 12.4)]
-# Lines are smooth when they are drawn larger and made smaller.
-FINER = 4
+# The pointer is drawn at this scale and then reduced, for smooth lines.
+SCALE = 4
 
 
 class Recorder:
-    """Moves the mouse on a notebook's page, and keeps an image of each step.
+    """Moves the mouse on a notebook's page and records a frame of each step.
 
     Parameters
     ----------
     page
-        The page, whose explorer is shown whole.
+        The page, with the whole explorer in view.
     chromium
-        Chromium's own protocol for that page.
+        A Chrome DevTools Protocol session for that page.
     """
 
     def __init__(self, page: NotebookPage, chromium: CDPSession) -> None:
@@ -71,7 +71,7 @@ class Recorder:
         }
 
     def frame(self, milliseconds: int = STEP_MS, *, pressed: bool = False) -> None:
-        """Keep what the page shows now."""
+        """Record what the page shows now as a frame."""
         self.page.page.wait_for_timeout(60)
         answer = self.chromium.send("Page.captureScreenshot", {"format": "png", "clip": self.clip})
         taken = Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
@@ -80,7 +80,7 @@ class Recorder:
         self.durations.append(milliseconds)
 
     def move(self, place: Place, steps: int, *, pressed: bool = False) -> None:
-        """Move the mouse to a place on the page, slowly at first and at the end."""
+        """Move the mouse to a place on the page, easing in and out."""
         start = self.mouse
         for step in range(1, steps + 1):
             part = step / steps
@@ -100,12 +100,12 @@ class Recorder:
         self.frame(2 * STEP_MS, pressed=True)
         self.page.page.mouse.up()
         self.page.wait_picture_equal("explorer.canvas", unlike=before)
-        # The channels below the slider follow.
+        # The channels below the slider are updated later.
         self.page.page.wait_for_timeout(1500)
         self.frame(hold)
 
     def save(self, target: str) -> None:
-        """Write all frames as one animated WebP, which begins again at its end."""
+        """Save all frames as an animated WebP that loops forever."""
         first, *others = self.frames
         first.save(
             target,
@@ -120,15 +120,15 @@ class Recorder:
 
     def _draw_pointer(self, image: Image.Image, *, pressed: bool) -> None:
         side = 48
-        pointer = Image.new("RGBA", (side * FINER, side * FINER))
+        pointer = Image.new("RGBA", (side * SCALE, side * SCALE))
         draw = ImageDraw.Draw(pointer)
         tip = side / 2
         if pressed:
-            ring = [(tip - 14) * FINER, (tip - 14) * FINER, (tip + 14) * FINER, (tip + 14) * FINER]
-            draw.ellipse(ring, fill=(25, 118, 210, 90), outline=(25, 118, 210, 220), width=FINER)
-        arrow = [((tip + x) * FINER, (tip + y) * FINER) for x, y in ARROW]
+            ring = [(tip - 14) * SCALE, (tip - 14) * SCALE, (tip + 14) * SCALE, (tip + 14) * SCALE]
+            draw.ellipse(ring, fill=(25, 118, 210, 90), outline=(25, 118, 210, 220), width=SCALE)
+        arrow = [((tip + x) * SCALE, (tip + y) * SCALE) for x, y in ARROW]
         draw.polygon(arrow, fill="black")
-        draw.line([*arrow, arrow[0], arrow[1]], fill="white", width=int(1.6 * FINER), joint="curve")
+        draw.line([*arrow, arrow[0], arrow[1]], fill="white", width=int(1.6 * SCALE), joint="curve")
         pointer = pointer.resize((side * SHARPNESS, side * SHARPNESS), Image.Resampling.LANCZOS)
         x, y = self.mouse[0] - self.clip["x"] - tip, self.mouse[1] - self.clip["y"] - tip
         image.paste(pointer, (round(SHARPNESS * x), round(SHARPNESS * y)), pointer)
@@ -142,7 +142,7 @@ def middle(target: Locator) -> Place:
 
 
 def on_map(page: NotebookPage, across: float, down: float) -> Place:
-    """Return a place on the feature map, in fractions from its top left corner, on the page."""
+    """Return where a point of the feature map, in fractions from its top left, is on the page."""
     side, box = side_of(page, MAP), page.picture_canvas().bounding_box()
     assert box is not None
     left, top, right, bottom = (pixels / SHARPNESS for pixels in side.pixels)
@@ -150,7 +150,7 @@ def on_map(page: NotebookPage, across: float, down: float) -> Place:
 
 
 def act(recorder: Recorder) -> None:
-    """Drag the slider, point at the map, choose another layer, jump to a channel."""
+    """Drag the slider, point at the map, select another layer and jump to a channel."""
     page = recorder.page
     recorder.frame(900)
     slider = page.control("channel")
@@ -173,14 +173,14 @@ def act(recorder: Recorder) -> None:
 
 
 def main(target: str) -> None:
-    """Record a notebook that has run, as a person sees it in JupyterLab."""
+    """Record the explorer in JupyterLab and save the animation as `target`."""
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         desk = Desk("lab", Path(home), playwright, ensure_chromium())
         try:
             cat = Image.fromarray(data.chelsea())  # type: ignore[no-untyped-call]
             cat.save(desk.server.notebooks / "cat.jpg", quality=95)
             page = desk.open(WINDOW)
-            # Playwright's own screenshots have one pixel for one of the page.
+            # Playwright's own screenshots have only one pixel per CSS pixel.
             chromium = page.page.context.new_cdp_session(page.page)
             width, height = WINDOW
             chromium.send(
@@ -190,7 +190,7 @@ def main(target: str) -> None:
             page.show("explorer.ipynb", [CELL.strip()])
             page.run_all()
             page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
-            # The page has more room then, and the figure takes it a moment later.
+            # Without the sidebar the page is wider, and the figure grows a moment later.
             page.wait_value("explorer.figure.bbox.width > 1500", value=True)
             page.wait_picture_equal("explorer.canvas")
             wait_loaded(page)

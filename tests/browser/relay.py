@@ -1,4 +1,4 @@
-"""A road between a browser and its server that is as long and as narrow as one to a far place."""
+"""A relay that adds the latency and the bandwidth of a long distance to a local connection."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Self
 
 HOST = "127.0.0.1"
-# Small, so that what comes in one go at one end arrives bit by bit at the other.
+# Small, so that data sent all at once arrives gradually.
 PIECE_BYTES = 16 * 1024
 STOP_SECONDS = 10.0
 
 
-class _Way:
-    """One direction, which all connections share: when what enters it now comes out of it."""
+class _Direction:
+    """One direction, shared by all connections: calculates when data comes out of it."""
 
     def __init__(self, delay: float, rate: float) -> None:
         self._delay, self._rate = delay, rate
@@ -24,27 +24,28 @@ class _Way:
         self.passed = 0
 
     def enter(self, now: float, size: int) -> float:
-        """Take in so many bytes at a time; return the time at which the last one comes out."""
+        """Take in `size` bytes at the time `now`; return the time at which the last comes out."""
         self.passed += size
-        # Pieces wait for those before them, not for those to arrive: the delay limits no rate.
+        # A piece waits until earlier ones are sent, not until they arrive: the delay does not
+        # reduce the rate.
         self._free = max(now, self._free) + size / self._rate
         return self._free + self._delay
 
 
 class Relay:
-    """Stands between a browser and a server on this machine, and takes its time.
+    """Forwards data between a browser and a server on this machine, with a delay.
 
-    It listens on 127.0.0.1 alone and runs on a thread of its own, from `start` to `stop` or within
-    ``with``. Bytes come out in order and unchanged, each so long after it came in.
+    It listens on 127.0.0.1 only and runs on its own thread, from `start` to `stop` or within
+    ``with``. Bytes come out unchanged and in order, each at least `delay` after it came in.
 
     Parameters
     ----------
     port
         The server's port on 127.0.0.1.
     delay
-        Seconds from one end to the other, each way: half a round trip.
+        Latency in seconds, each way: half a round trip.
     rate
-        Bytes a second at most, each way, of all connections together.
+        Maximum bytes per second, each way, for all connections together.
 
     Examples
     --------
@@ -54,7 +55,7 @@ class Relay:
 
     def __init__(self, port: int, delay: float = 0.0, rate: float = math.inf) -> None:
         self._target = port
-        self._down, self._up = _Way(delay, rate), _Way(delay, rate)
+        self._down, self._up = _Direction(delay, rate), _Direction(delay, rate)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._started = threading.Event()
@@ -64,7 +65,7 @@ class Relay:
 
     @property
     def url(self) -> str:
-        """The address at which the server is found through the relay."""
+        """The URL of the server through the relay."""
         return f"http://{HOST}:{self._port}"
 
     @property
@@ -74,26 +75,26 @@ class Relay:
 
     @property
     def received(self) -> int:
-        """Bytes that came from the server for the browser, since the start or `reset`."""
+        """Bytes received from the server for the browser, since the start or `reset`."""
         return self._down.passed
 
     @property
     def sent(self) -> int:
-        """Bytes that came from the browser for the server, since the start or `reset`."""
+        """Bytes received from the browser for the server, since the start or `reset`."""
         return self._up.passed
 
     def reset(self) -> None:
-        """Count from 0 again."""
+        """Set `received` and `sent` to 0."""
         self._down.passed = self._up.passed = 0
 
     def start(self) -> None:
-        """Listen, on a free port."""
+        """Start to listen on a free port."""
         self._thread.start()
         if not self._started.wait(STOP_SECONDS) or not self._port:
             raise RuntimeError("The relay could not listen on 127.0.0.1.")
 
     def stop(self) -> None:
-        """End all connections, with what is still under way, and the thread."""
+        """Close all connections, dropping data in transit, and end the thread."""
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopped.set)
             self._thread.join(STOP_SECONDS)
@@ -114,7 +115,7 @@ class Relay:
         try:
             asyncio.run(self._listen())
         finally:
-            # Nobody waits in vain where it could not listen.
+            # Also after a failure, so that `start` does not wait until its timeout.
             self._started.set()
 
     async def _listen(self) -> None:
@@ -128,38 +129,42 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._open)
 
-    async def _connect(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+    async def _connect(
+        self, from_browser: asyncio.StreamReader, to_browser: asyncio.StreamWriter
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
-        writers = [back]
+        writers = [to_browser]
         try:
-            far, onwards = await asyncio.open_connection(HOST, self._target)
-            writers.append(onwards)
-            # Where one direction breaks, the other ends too.
+            from_server, to_server = await asyncio.open_connection(HOST, self._target)
+            writers.append(to_server)
+            # If one direction fails, the other one is cancelled.
             async with asyncio.TaskGroup() as both:
-                both.create_task(_carry(near, onwards, self._up))
-                both.create_task(_carry(far, back, self._down))
+                both.create_task(_forward(from_browser, to_server, self._up))
+                both.create_task(_forward(from_server, to_browser, self._down))
             for writer in writers:
                 writer.close()
                 await writer.wait_closed()
         except* (OSError, asyncio.CancelledError):
-            # Either end has gone, as browsers do, or the relay is stopped: nobody reads the rest.
+            # An end has disconnected, as browsers do, or the relay is stopped: drop the rest.
             for writer in writers:
                 writer.transport.abort()
         finally:
             self._open.discard(task)
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: _Way) -> None:
-    """Carry what is read, to the end of it, and then end what is written."""
+async def _forward(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: _Direction
+) -> None:
+    """Forward data until the end of what is read, and then end what is written."""
     loop = asyncio.get_running_loop()
-    under_way: deque[bytes] = deque()
+    in_transit: deque[bytes] = deque()
     ended = loop.create_future()
 
     def release() -> None:
-        # The first that came in, whichever of two timers of one time is called first.
-        piece = under_way.popleft()
+        # Timers for the same time may fire in any order: always send the oldest piece.
+        piece = in_transit.popleft()
         if not piece and not ended.done():
             ended.set_result(None)
         elif not writer.is_closing():
@@ -167,10 +172,10 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way
 
     while True:
         piece = await reader.read(PIECE_BYTES)
-        under_way.append(piece)
-        loop.call_at(way.enter(loop.time(), len(piece)), release)
+        in_transit.append(piece)
+        loop.call_at(direction.enter(loop.time(), len(piece)), release)
         if not piece:
             break
     await ended
-    # The other direction may go on.
+    # End only this direction: the other one may continue.
     writer.write_eof()

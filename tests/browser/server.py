@@ -23,7 +23,7 @@ START_SECONDS = 90.0
 STOP_SECONDS = 10.0
 LOG_LINES = 40
 
-# Where each piece of Jupyter's state goes, so that nothing of the user's is read or written.
+# Folders for Jupyter's state, so that none of the user's files are read or written.
 FOLDERS = {
     "JUPYTER_CONFIG_DIR": "config",
     "JUPYTER_DATA_DIR": "data",
@@ -34,21 +34,21 @@ FOLDERS = {
     "MPLCONFIGDIR": "matplotlib",
     "KERAS_HOME": "keras",
 }
-# The page is that of a machine without internet, wherever the tests run: nothing listens on the
-# discard port.
+# Weights cannot be downloaded, as on a machine without internet: nothing listens on the discard
+# port.
 KERNEL_ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "VGG_WIDGET_WEIGHTS_URL": "http://127.0.0.1:9/vgg19",
 }
-# News are a dialog over the notebook, which asks on first start whether to fetch them. The others
-# come with the graders of the course assignment, and are on no student's page.
-LEFT_OUT = (
+# The announcements extension opens a dialog over the notebook on the first start. The others come
+# with the grading tools of the course assignment, which students do not have.
+DISABLED_EXTENSIONS = (
     "@jupyterlab/apputils-extension:announcements",
     "@jupyter/nbgrader",
     "ipylab",
     "jupyterlab-jupytext",
 )
-SERVER_LEFT_OUT = (
+DISABLED_SERVER_EXTENSIONS = (
     "jupyterlab_jupytext",
     *(
         f"nbgrader.server_extensions.{name}"
@@ -74,13 +74,13 @@ class Server:
         return int(self.url.rpartition(":")[2])
 
     def notebook_url(self, name: str) -> str:
-        """Return the address at which a browser opens the notebook `name`."""
+        """Return the URL that opens the notebook `name`."""
         place = {"lab": "lab/tree", "notebook": "notebooks", "voila": "voila/render"}
         query = "reset&" if self.front_end == "lab" else ""
         return f"{self.url}/{place[self.front_end]}/{name}?{query}token={self.token}"
 
     def end_kernel(self, kernel: str) -> None:
-        """End the kernel with this id, so that a test's memory is free before the next."""
+        """Shut down the kernel with this id, to free its memory before the next test."""
         request = urllib.request.Request(
             f"{self.url}/api/kernels/{kernel}",
             method="DELETE",
@@ -94,28 +94,28 @@ class Server:
         return "\n".join(lines[-LOG_LINES:])
 
     def stop(self) -> None:
-        """End the server and the kernels it started."""
+        """Stop the server and the kernels it started."""
         _end(self.process)
 
 
 def start_server(
     front_end: FrontEnd, home: Path, settings: Mapping[str, Mapping[str, object]] | None = None
 ) -> Server:
-    """Start a server on 127.0.0.1 and return it when it answers.
+    """Start a server on 127.0.0.1 and return it once it answers.
 
     Parameters
     ----------
     front_end
         JupyterLab, Jupyter Notebook or Voila.
     home
-        A fresh folder for the server's state, notebooks and log.
+        An empty folder for the server's state, notebooks and log.
     settings
         JupyterLab settings by plugin, such as ``@jupyterlab/apputils-extension:kernels-settings``.
 
     Raises
     ------
     RuntimeError
-        Where the server ends or does not answer in time; the message shows its log's end.
+        If the server exits or does not answer in time; the message contains the end of its log.
     """
     notebooks, log = home / "notebooks", home / "server.log"
     notebooks.mkdir(parents=True)
@@ -157,7 +157,7 @@ def _command(front_end: FrontEnd, notebooks: Path, port: int, token: str) -> lis
         "--ServerApp.port_retries=0",
         f"--IdentityProvider.token={token}",
         f"--{app}.expose_app_in_browser=True",
-        # Neither looks outside this machine nor starts helpers that no test needs.
+        # Do not contact other machines or start language servers, which no test needs.
         "--LabApp.extension_manager=readonly",
         "--LanguageServerManager.autodetect=False",
         "--log-level=WARN",
@@ -165,17 +165,17 @@ def _command(front_end: FrontEnd, notebooks: Path, port: int, token: str) -> lis
 
 
 def _environment(home: Path, settings: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
-    """Return the server's environment, having made the folders and files that it names."""
+    """Create the server's folders and settings, and return its environment."""
     folders = {name: home / folder for name, folder in FOLDERS.items()}
     for folder in folders.values():
         folder.mkdir()
     _write(
         folders["JUPYTER_CONFIG_DIR"] / "labconfig" / "page_config.json",
-        {"disabledExtensions": dict.fromkeys(LEFT_OUT, True)},
+        {"disabledExtensions": dict.fromkeys(DISABLED_EXTENSIONS, True)},
     )
     _write(
         folders["JUPYTER_CONFIG_DIR"] / "jupyter_server_config.json",
-        {"ServerApp": {"jpserver_extensions": dict.fromkeys(SERVER_LEFT_OUT, False)}},
+        {"ServerApp": {"jpserver_extensions": dict.fromkeys(DISABLED_SERVER_EXTENSIONS, False)}},
     )
     for plugin, values in settings.items():
         package, name = plugin.split(":")
@@ -202,13 +202,13 @@ def _free_port() -> int:
 
 
 def _wait(server: Server) -> None:
-    """Return when the server answers; raise when it ends or takes too long."""
+    """Wait until the server answers; raise if it exits or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             urllib.request.urlopen(f"{server.url}/?token={server.token}", timeout=5).close()
         except urllib.error.HTTPError:
-            return  # It answers, if only to say that there is nothing at this address.
+            return  # An HTTP error is an answer, too.
         except OSError:
             pass
         else:
@@ -221,7 +221,7 @@ def _wait(server: Server) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads its own session, with the kernels it started."""
+    """Terminate a server that leads its own session, and the kernels it started."""
     if sys.platform == "win32":
         process.terminate()
         process.wait(STOP_SECONDS)

@@ -1,7 +1,7 @@
-"""What a person sees of an explorer on a page, and where on its two pictures to point.
+"""Read what an explorer shows on a page, and find points on its two pictures.
 
-Pixels are read from the page's own canvas. Receptive fields are worked out here, from VGG19's
-published architecture alone.
+Pixels are read from the page's own canvas. Receptive fields are computed here from VGG19's
+published architecture, without the package.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ explorer
 """
 """A cell that shows a small explorer."""
 SHAPE = (112, 96)
-"""Of the picture that its network sees."""
+"""Height and width of the input of its network."""
 CANVAS = "explorer.canvas"
 
 INPUT, MAP = 0, 1
 YELLOW = (255, 225, 77)
 HINT = "Point at a picture"
 
-# Of VGG19: how many convolutions of 3×3 stand in a block, before its pooling of 2×2.
+# The number of 3×3 convolutions in each block of VGG19, before its 2×2 pooling.
 _CONVOLUTIONS = (2, 2, 4, 4, 4)
-# A line of 1.4 points is two pixels wide, and begins where its pixel does.
+# A line of 1.4 points is two pixels wide and aligned to whole pixels.
 _LINE_PIXELS = 2
 
 _SIDE = """
@@ -61,7 +61,7 @@ def _side(axes):
 
 @dataclass(frozen=True)
 class Side:
-    """One of the figure's axes as it lies on the canvas.
+    """The position of one of the figure's axes on the canvas.
 
     Parameters
     ----------
@@ -78,31 +78,31 @@ class Side:
     size: tuple[float, float]
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
-        """Return where a place in data coordinates is on the canvas, in pixels."""
+        """Return the canvas pixel of a point in data coordinates."""
         (left, top, right, bottom), (x0, y0, x1, y1) = self.pixels, self.limits
         across, down = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
         return left + across * (right - left), top + down * (bottom - top)
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Return the same in fractions of the canvas, as a mouse is told."""
+        """Return a point in data coordinates in fractions of the canvas, for the mouse."""
         across, down = self.pixel(x, y)
-        # The browser rounds a mouse's place down to whole pixels.
+        # The browser rounds the mouse position down to whole pixels.
         return (across + 0.5) / self.size[0], (down + 0.5) / self.size[1]
 
     def colour(self, pixels: RGB8, x: float, y: float) -> npt.NDArray[np.int64]:
-        """Return the colour that the canvas has at a place in data coordinates."""
+        """Return the colour of the canvas at a point in data coordinates."""
         across, down = self.pixel(x, y)
         colour: npt.NDArray[np.int64] = pixels[int(down), int(across)].astype(np.int64)
         return colour
 
 
 def side_of(page: NotebookPage, axes: int, explorer: str = "explorer") -> Side:
-    """Return where axes of an explorer's figure are, such as `INPUT` or `MAP`."""
+    """Return the position of an explorer's axes with this index, such as `INPUT` or `MAP`."""
     found = page.ask(f"{_SIDE}\n_side({explorer}.figure.axes[{axes}])")
     return Side(tuple(found["pixels"]), tuple(found["limits"]), tuple(found["size"]))
 
 
-# What a person sees of a figure: ipympl's picture, and what the page has painted over it.
+# Returns a figure as it is visible: ipympl's picture, with the page's own painting over it.
 _SEEN = """canvas => {
   const seen = document.createElement("canvas");
   [seen.width, seen.height] = [canvas.width, canvas.height];
@@ -116,7 +116,7 @@ _SEEN = """canvas => {
 def pixels_of(page: NotebookPage, index: int = 0, *, painted: bool = True) -> RGB8:
     """Return what the page's `index`-th figure shows, uint8 of shape (height, width, 3).
 
-    That is what the kernel has sent, and over it what the page has `painted`.
+    The picture is the kernel's and, if `painted`, what the page has painted over it.
     """
     canvas = page.picture_canvas(index)
     return decoded(canvas.evaluate(_SEEN if painted else "canvas => canvas.toDataURL()"))
@@ -139,17 +139,17 @@ def decoded(url: str) -> RGB8:
 
 
 def value(page: NotebookPage, layer: str, row: int, column: int, channel: int) -> float:
-    """Ask the kernel for an activation of the image on show."""
+    """Return an activation of the explorer's image from the kernel."""
     answer = page.ask(f"explorer.activations['{layer}'][{row}, {column}, {channel}].item()")
     assert isinstance(answer, float)
     return answer
 
 
 def first_field(layer: str) -> tuple[int, int, int]:
-    """Return first and last input row that unit 0 of a VGG19 layer sees, and the layer's stride.
+    """Return the first and last input row of the receptive field of unit 0, and the layer's stride.
 
-    Each 3×3 convolution adds a unit of its input on either side, each 2×2 pooling one at the end;
-    a pooling doubles the stride. Rows below 0 are padding.
+    Each 3×3 convolution adds a unit of its input on either side, each 2×2 pooling one at the end.
+    A pooling doubles the stride. Negative rows are padding.
     """
     block, part = re.fullmatch(r"block(\d)_(?:conv(\d)|pool)", layer).groups()  # type: ignore[union-attr]
     first, last, stride = 0, 0, 1
@@ -163,7 +163,7 @@ def first_field(layer: str) -> tuple[int, int, int]:
 
 
 def field(layer: str, row: int, column: int, shape: tuple[int, int]) -> Box:
-    """Return top, left, bottom and right of the input pixels that a unit sees, half open."""
+    """Return a unit's receptive field in the input as top, left, bottom, right (half-open)."""
     first, last, stride = first_field(layer)
     (top, bottom), (left, right) = (
         (max(0, first + stride * index), min(count, last + stride * index + 1))
@@ -173,14 +173,14 @@ def field(layer: str, row: int, column: int, shape: tuple[int, int]) -> Box:
 
 
 def center(layer: str, row: int, column: int) -> tuple[float, float]:
-    """Return x and y of the middle of what a unit sees, in input pixels."""
+    """Return x and y of the middle of a unit's receptive field, in input pixels."""
     first, last, stride = first_field(layer)
     middle = (first + last) / 2
     return middle + stride * column, middle + stride * row
 
 
 def unit_cell(layer: str, row: int, column: int) -> Box:
-    """Return the input pixels on which a unit is drawn: one stride around its field's middle."""
+    """Return the input pixels that a unit covers: one stride, around the middle of its field."""
     x, y = center(layer, row, column)
     stride = first_field(layer)[2]
     top, left = round(y - (stride - 1) / 2), round(x - (stride - 1) / 2)
@@ -188,7 +188,7 @@ def unit_cell(layer: str, row: int, column: int) -> Box:
 
 
 def wait_framed(page: NotebookPage, side: Side, box: Box | None) -> None:
-    """Wait until `assert_framed` holds on the page: page or kernel may draw the frame."""
+    """Wait until `assert_framed` holds: either the page or the kernel may draw the frame."""
     deadline = time.monotonic() + ACTION_SECONDS
     while True:
         try:
@@ -202,17 +202,17 @@ def wait_framed(page: NotebookPage, side: Side, box: Box | None) -> None:
 
 
 def assert_framed(pixels: RGB8, side: Side, box: Box | None, line: int = _LINE_PIXELS) -> None:
-    """Assert that a yellow frame is drawn around these pixels of the image, and nowhere else.
+    """Assert that a yellow frame is drawn around `box` and nowhere else.
 
-    Its line is so many pixels wide.
+    Its line is `line` pixels wide. If `box` is None, assert that there is no frame.
     """
     left, top, right, bottom = (round(edge) for edge in side.pixels)
     yellow = np.abs(pixels.astype(int) - YELLOW).max(axis=-1) <= 10
-    within = np.zeros_like(yellow)
-    within[top - 2 : bottom + 2, left - 2 : right + 2] = True
-    yellow &= within
+    near_axes = np.zeros_like(yellow)
+    near_axes[top - 2 : bottom + 2, left - 2 : right + 2] = True
+    yellow &= near_axes
     if box is None:
-        assert not yellow.any(), f"{yellow.sum()} pixels of a frame are left"
+        assert not yellow.any(), f"{yellow.sum()} pixels of a frame remain"
         return
     x0, y0 = side.pixel(box[1] - 0.5, box[0] - 0.5)
     x1, y1 = side.pixel(box[3] - 0.5, box[2] - 0.5)
@@ -230,7 +230,7 @@ def assert_framed(pixels: RGB8, side: Side, box: Box | None, line: int = _LINE_P
         band = slice(max(0, round(edge) - line), round(edge) + line + 1)
         lines[:, band] = True
         assert yellow[rows, band].any(axis=1).all(), f"no whole line at the {name}, column {edge}"
-    assert not (yellow & ~lines).any(), "there is more yellow than one frame"
+    assert not (yellow & ~lines).any(), "there is yellow outside the frame"
 
 
 def words(page: NotebookPage, kind: str, index: int = 0) -> Locator:
@@ -239,12 +239,12 @@ def words(page: NotebookPage, kind: str, index: int = 0) -> Locator:
 
 
 def wait_words(page: NotebookPage, kind: str, text: str, index: int = 0) -> str:
-    """Wait until a line of an explorer's text has this in it, and return the line."""
+    """Wait until a line of an explorer's text contains `text`, and return the line."""
     line, deadline = words(page, kind, index), time.monotonic() + ACTION_SECONDS
     while True:
-        # A word that ends the line is whole too: "channel 8 " is not in "channel 80".
+        # With a space at the end, "channel 8 " can end the line and is not found in "channel 80".
         found = " ".join((line.text_content() or "").split()) + " "
-        # The page says what it knows until the kernel has said it exactly.
+        # The page shows an approximate value until the kernel has sent the exact one.
         if text in found and not re.search("[≈≥≤]", found):
             return line.inner_text()
         assert time.monotonic() < deadline, f"the line says {found!r}, not {text!r}"
@@ -259,12 +259,12 @@ def number_after(text: str, before: str) -> float:
 
 
 def leave_picture(page: NotebookPage, index: int = 0) -> None:
-    """Take the mouse off the figure, to the words under it."""
+    """Move the mouse off the figure, to the text below it."""
     words(page, "source", index).hover()
 
 
 def unharmed(page: NotebookPage) -> None:
-    """Assert that nothing went wrong on the page or in the kernel, seen or unseen."""
-    # Said here, since pytest explains no assertion outside test files.
+    """Assert that there were no errors on the page or in the kernel, displayed or not."""
+    # With messages, since pytest explains assertions only in test files.
     assert not page.errors(), page.errors()
     assert not page.console_errors(), page.console_errors()

@@ -1,4 +1,4 @@
-"""`vgg-widget app` as its visitors see it, in a real browser."""
+"""Tests of `vgg-widget app` in a real browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .sight import RGB8, decoded
 pytestmark = pytest.mark.browser
 
 LOADING_SECONDS = 120.0
-# What another site can send as a form: the cookie's value where it can read that, or what it likes.
+# Submits a form as another site can: with the cookie's value if it can read that, else a guess.
 FORGERY = """
 (address) => {
   const value = document.cookie.match(/_xsrf=([^;]*)/)?.[1] ?? "2|guess";
@@ -43,8 +43,8 @@ FORGERY = """
 NAME = "street & <sea>.png"
 
 
-# The colour that shows through the explorer.
-BEHIND = """() => {
+# Returns the background colour that is visible behind the explorer.
+VISIBLE_BACKGROUND = """() => {
   const clear = "rgba(0, 0, 0, 0)";
   let element = document.querySelector(".vgg-explorer");
   const colour = () => getComputedStyle(element).backgroundColor;
@@ -54,23 +54,23 @@ BEHIND = """() => {
 
 
 class Visit(Actions):
-    """One tab on the app.
+    """A tab that shows the app.
 
     Parameters
     ----------
     context
         The browser.
     address
-        Of the page.
+        The URL of the app.
     """
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         super().__init__(context.new_page())
         self.errors: list[str] = []
         self.outside: set[str] = set()
-        """What the page wants of other machines."""
+        """The URLs on other machines that the page requests."""
         self.refused: set[str] = set()
-        """What of that the browser did not even try, as the page's policy bids it."""
+        """The URLs that the browser blocked because of the page's Content-Security-Policy."""
         self.page.on("request", self._asked)
         self.page.on("requestfailed", self._failed)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -90,7 +90,7 @@ class Visit(Actions):
         return self.page.locator(f".vgg-{kind}")
 
     def wait(self) -> None:
-        """Wait until the explorer is there."""
+        """Wait until the explorer shows a picture."""
         canvas = self.page.locator(f"{CANVAS} canvas").first
         canvas.wait_for(timeout=1000 * LOADING_SECONDS)
         self.page.wait_for_function(
@@ -99,31 +99,31 @@ class Visit(Actions):
             timeout=1000 * LOADING_SECONDS,
         )
 
-    def sum(self) -> int:
-        """Return a checksum of the picture on show."""
+    def checksum(self) -> int:
+        """Return a checksum of the current picture."""
         return int(self.picture_canvas().evaluate("canvas => harness.picture(canvas).crc"))
 
-    def wait_other(self, before: int) -> int:
-        """Wait until another picture is on show, and return its checksum."""
+    def wait_changed(self, before: int) -> int:
+        """Wait until the picture has changed, and return its checksum."""
         self.page.wait_for_function(
             "([canvas, crc]) => harness.picture(canvas).crc !== crc",
             arg=[self.picture_canvas().element_handle(), before],
             timeout=1000 * LOADING_SECONDS,
         )
-        return self.sum()
+        return self.checksum()
 
     def kernel(self) -> str:
-        """Return the id of its kernel, which it knows before that has computed anything."""
+        """Return the id of the page's kernel, known before the kernel has computed anything."""
         config = self.page.locator("#jupyter-config-data")
         config.wait_for(state="attached", timeout=1000 * LOADING_SECONDS)
         return str(json.loads(config.text_content() or "")["kernelId"])
 
     def close(self) -> None:
-        """Close the tab as a person does: the page hears of it."""
+        """Close the tab as a user does, so that the page gets its unload events."""
         self.page.close(run_before_unload=True)
 
     def wait_colour(self, point: Point, level: int) -> None:
-        """Wait until the picture is of this grey at a point, in fractions from its top left."""
+        """Wait until the picture has this grey at a point, in fractions from its top left."""
         self.page.wait_for_function(
             "([canvas, [x, y], level]) => canvas.getContext('2d')"
             ".getImageData(x * canvas.width, y * canvas.height, 1, 1).data[0] === level",
@@ -131,13 +131,13 @@ class Visit(Actions):
         )
 
     def pixels(self) -> RGB8:
-        """Return what the canvas shows."""
+        """Return the pixels of the canvas as RGB."""
         return decoded(self.picture_canvas().evaluate("canvas => canvas.toDataURL()"))
 
     def resize(self, width: int) -> tuple[float, float]:
-        """Make the window so wide; return the figure's left and right edge once they stay."""
+        """Set the window's width; return the left and right edges of the redrawn figure."""
         self.page.set_viewport_size({"width": width, "height": 900})
-        # The page tells of its width a moment late, and the figure is drawn anew then.
+        # The page reports its width with a delay, and the figure is then redrawn.
         self.page.wait_for_timeout(1500)
         box = self.page.locator(".jupyter-matplotlib").bounding_box()
         assert box is not None
@@ -146,7 +146,7 @@ class Visit(Actions):
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[str]:
-    """The address of an app with a picture of two halves, which a process of its own serves."""
+    """Serve the app for a half black, half white picture in its own process; yield its URL."""
     halves = np.zeros((96, 96, 3), np.uint8)
     halves[:, 48:] = 255
     Image.fromarray(halves).save(tmp_path / NAME)
@@ -161,14 +161,14 @@ def app(tmp_path: Path) -> Iterator[str]:
         text=True,
     )
     assert process.stdout is not None
-    told = ""
+    output = ""
     try:
-        while "Ctrl-C" not in told:
+        while "Ctrl-C" not in output:
             line = process.stdout.readline()
-            assert line, told
-            told += line
-        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", told)
-        assert found is not None, told
+            assert line, output
+            output += line
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", output)
+        assert found is not None, output
         yield found[0]
     finally:
         process.send_signal(signal.SIGINT)
@@ -180,19 +180,19 @@ def app(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def browser(chromium: tuple[Playwright, str], tmp_path: Path) -> Iterator[BrowserContext]:
-    """A Chromium that has seen nothing."""
+    """Start a Chromium with a new profile."""
     context = launch(*chromium, tmp_path / "profile")
     yield context
     context.close()
 
 
-def shot(page: Page, name: str) -> None:
+def save_screenshot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"app-{name}.png")
 
 
-def lives(app: str, kernel: str) -> bool:
-    """Tell whether a kernel of the app's is there."""
+def kernel_exists(app: str, kernel: str) -> bool:
+    """Return whether the app's server has a kernel with this id."""
     base, query = app.split("?")
     try:
         urllib.request.urlopen(f"{base}api/kernels/{kernel}?{query}", timeout=30).close()
@@ -204,10 +204,10 @@ def lives(app: str, kernel: str) -> bool:
 
 
 def wait_ended(app: str, kernel: str) -> None:
-    """Wait for the end of a kernel, long before that of one that nobody has used for a while."""
+    """Wait until a kernel has ended, in much less time than idle kernels are kept."""
     deadline = time.monotonic() + 60
-    while lives(app, kernel):
-        assert time.monotonic() < deadline, "the kernel of a page that has gone stays"
+    while kernel_exists(app, kernel):
+        assert time.monotonic() < deadline, "the kernel of a closed page keeps running"
         time.sleep(0.2)
 
 
@@ -219,7 +219,7 @@ def test_a_page_that_goes_takes_its_kernel_with_it_and_no_other_site_can_end_one
     visit.wait()
     first = visit.kernel()
     address = f"{app.partition('?')[0]}voila/api/shutdown/{first}"
-    # A browser shows and sends a machine's cookies whatever the port.
+    # A browser shares a host's cookies between all of its ports.
     for site in ("http://127.0.0.1:9/", "http://localhost:9/", "https://evil.example/"):
         browser.route(site, lambda route: route.fulfill(body="", content_type="text/html"))
         page = browser.new_page()
@@ -228,22 +228,22 @@ def test_a_page_that_goes_takes_its_kernel_with_it_and_no_other_site_can_end_one
         with page.expect_response(address) as answer:
             page.evaluate(FORGERY, address)
         assert answer.value.status == 404
-    assert lives(app, first)
+    assert kernel_exists(app, first)
 
     visit.page.reload(wait_until="commit")
     wait_ended(app, first)
     visit.wait()
     second = visit.kernel()
-    before = visit.sum()
+    before = visit.checksum()
     visit.press_slider("channel", "ArrowRight")
-    visit.wait_other(before)
+    visit.wait_changed(before)
 
-    # Nothing is waited for that nobody will see.
+    # A page that is closed while it is loading ends its kernel, too.
     early = Visit(browser, app)
     third = early.kernel()
     early.close()
     wait_ended(app, third)
-    assert lives(app, second)
+    assert kernel_exists(app, second)
     visit.close()
     wait_ended(app, second)
 
@@ -255,10 +255,9 @@ def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     expect(loading).to_have_text(
         f"Loading TensorFlow and computing all layers of {NAME} …", timeout=30_000
     )
-    shot(visit.page, "loading")
+    save_screenshot(visit.page, "loading")
     visit.wait()
     expect(visit.page).to_have_title(f"{NAME} · VGG19 explorer")
-    # It starts where the most is to be seen.
     expect(visit.words("caption")).to_contain_text("block3_conv1")
     start = re.search(r"channel (\d+)", visit.words("caption").inner_text())
     assert start is not None
@@ -266,58 +265,58 @@ def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     assert "page_content" not in visit.page.content()
     assert visit.page.locator(".jp-InputArea, .cm-content").count() == 0
 
-    # There is no handle in the corner, which would draw the picture out of its proportions. A zoom
-    # brings none, here to a part of the input's black half.
+    # The figure has no resize handle in its corner, which would distort the picture. A zoom, here
+    # to a part of the input's black half, does not add one.
     assert visit.handle() == 0
     visit.click_toolbar("Zoom to rectangle")
     visit.drag_on_canvas((0.06, 0.4), (0.12, 0.5))
     visit.wait_colour((0.37, 0.5), 0)
     assert visit.handle() == 0
-    shot(visit.page, "zoomed")
+    save_screenshot(visit.page, "zoomed")
     visit.click_toolbar("Reset original view")
     visit.wait_colour((0.37, 0.5), 255)
     visit.click_toolbar("Zoom to rectangle")
 
-    # As wide as the page, and in its middle where that is wider than a picture is good for.
+    # The figure is as wide as the page, up to a maximum width, and centred.
     for width in (700, 1000, 1600):
         left, right = visit.resize(width)
-        shot(visit.page, str(width))
+        save_screenshot(visit.page, str(width))
         assert abs(left - (width - right)) < 24
         assert right - left > min(width, 1244) - 48
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert visit.page.evaluate(overflow) == 0
 
-    # Another tab is another kernel's.
+    # Another tab has its own kernel.
     other = Visit(browser, f"{app}&theme=dark")
-    first = visit.sum()
+    first = visit.checksum()
     visit.press_slider("channel", "ArrowRight")
-    second = visit.wait_other(first)
+    second = visit.wait_changed(first)
     expect(visit.words("caption")).to_contain_text(f"channel {channel + 1}")
     other.wait()
     expect(other.words("caption")).to_contain_text(f"channel {channel}")
     other.resize(1280)
-    shot(other.page, "dark")
-    # The figure has the page's own colour.
-    page_colour = other.page.evaluate(BEHIND)
+    save_screenshot(other.page, "dark")
+    # The figure has the page's background colour.
+    page_colour = other.page.evaluate(VISIBLE_BACKGROUND)
     corner = other.pixels()[1, 1].tolist()
     assert page_colour == f"rgb({', '.join(map(str, corner))})"
     assert max(corner) < 60
     assert visit.pixels()[1, 1].tolist() == [255, 255, 255]
     other.page.close()
 
-    # A photograph of more than the 10 MB that such servers take unless told otherwise.
+    # This picture exceeds the 10 MB that such servers accept by default.
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
     noise[:, :1000] = (200, 0, 0)
     noise[:1000, 1000:, 0] = 0
     Image.fromarray(noise).save(tmp_path / "large.bmp")
     assert (tmp_path / "large.bmp").stat().st_size > 11_000_000
     visit.upload("other picture", tmp_path / "large.bmp")
-    visit.wait_other(second)
+    visit.wait_changed(second)
     pixels = visit.pixels()
     height, width = pixels.shape[:2]
     assert pixels[height // 2, width // 10].tolist() == [200, 0, 0]
 
-    # VS Code, which saves files itself, hears of clicks on the body alone.
+    # VS Code saves files itself and notices only clicks that reach the body.
     visit.page.evaluate(
         "document.body.addEventListener('click', ({ target }) => "
         "{ if (target.download) window.heard = [target.download, target.protocol]; })"
@@ -331,7 +330,7 @@ def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     assert visit.page.evaluate("window.heard") == [name, "blob:"]
     assert visit.page.locator("body > a[download]").count() == 0
 
-    # Whoever looks at a page without its kernel is told, also when Voila has started another.
+    # A page that has lost its kernel says so, even after Voila has started another one.
     lost = visit.page.locator("#vgg-lost")
     expect(lost).to_be_hidden()
     kernel = visit.page.evaluate("harness.kernel().id")
@@ -340,6 +339,6 @@ def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     expect(lost).to_contain_text("Python has ended", timeout=30_000)
     visit.page.wait_for_function("harness.idle()", timeout=60_000)
     expect(lost).to_be_in_viewport(ratio=1)
-    shot(visit.page, "lost")
+    save_screenshot(visit.page, "lost")
     assert visit.errors == []
     assert visit.outside == visit.refused

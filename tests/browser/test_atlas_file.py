@@ -1,4 +1,4 @@
-"""The page of strongest images as a file in a real browser, with the keyboard alone."""
+"""Tests of the page of strongest images, opened as a file in a browser and used by keyboard."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def top(folder: Path) -> TopActivations:
-    pairs = [(name, folder / "pictures" / name) for name in write_names(folder)]
-    # The strongest of several channels, under a name that would like to be more.
+    pairs = [(name, folder / "pictures" / name) for name in picture_names(folder)]
+    # The strongest picture of several channels, with a name that contains markup.
     bright = np.full((48, 40, 3), 255, np.uint8)
     bright[::2, ::3] = (0, 255, 0)
     Image.fromarray(bright).save(folder / "bright.png")
@@ -58,13 +58,13 @@ def top(folder: Path) -> TopActivations:
     )
 
 
-def write_names(folder: Path) -> list[str]:
+def picture_names(folder: Path) -> list[str]:
     pictures = folder / "pictures"
     return sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))
 
 
 def shown(page: Page) -> list[Any]:
-    """The patches on the page, pixel by pixel."""
+    """Return the pixels of the patches on the page."""
     images = page.locator("#patches img").all()
     found = []
     for image in images:
@@ -74,7 +74,7 @@ def shown(page: Page) -> list[Any]:
 
 
 def assert_shows(page: Page, top: TopActivations, folder: Path, layer: str, channel: int) -> None:
-    """Compare what is on the page with the result, and with the files that it is of."""
+    """Assert that the page shows a channel's results, with patches cut from the image files."""
     expect(page.locator("#said")).to_contain_text(f"{layer}, channel {channel}: its 5 strongest")
     strongest = top[layer]
     names = [top.images[place] for place in strongest.images[channel]]
@@ -106,17 +106,17 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
     browser: BrowserContext, top: TopActivations, folder: Path, tmp_path: Path
 ) -> None:
     path = write_page(top, tmp_path / "my atlas.html").path
-    asked: list[str] = []
-    wrong: list[str] = []
+    requested: list[str] = []
+    problems: list[str] = []
     page = browser.new_page()
 
-    def hear(message: ConsoleMessage) -> None:
+    def record_problem(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            wrong.append(message.text)
+            problems.append(message.text)
 
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", hear)
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", record_problem)
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(path.as_uri())
     assert_shows(page, top, folder, "edges", 0)
@@ -124,7 +124,7 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
 
     page.keyboard.press("Tab")
     expect(page.locator("#notice summary")).to_be_focused()
-    # A button for each layer; then the list.
+    # A button for each layer, then the dropdown.
     for layer in top:
         page.keyboard.press("Tab")
         expect(page.get_by_role("button", name=layer, exact=True)).to_be_focused()
@@ -141,7 +141,7 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
     expect(page.get_by_label("channel, as a number")).to_be_focused()
     page.keyboard.type("3")
     assert_shows(page, top, folder, "corners", 3)
-    # What is no channel changes nothing, and is put right when it is left.
+    # An invalid channel changes nothing, and is corrected when the field loses the focus.
     page.keyboard.press("Control+A")
     page.keyboard.type("99")
     assert_shows(page, top, folder, "corners", 3)
@@ -150,7 +150,7 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
     page.locator("h1").click()
     page.keyboard.press("ArrowLeft")
     assert_shows(page, top, folder, "corners", 2)
-    # The address is of what is shown, for a bookmark.
+    # The URL contains the layer and the channel, for bookmarks.
     page.wait_for_url("**/my%20atlas.html#layer=corners&channel=2")
     page.keyboard.press("ArrowUp")
     assert_shows(page, top, folder, "half", 2)
@@ -158,7 +158,7 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
     assert_shows(page, top, folder, "corners", 2)
     page.reload()
     assert_shows(page, top, folder, "corners", 2)
-    # From a layer with more channels to one with fewer; by the addresses that pages had once, too.
+    # From a layer with more channels to one with fewer, also from a URL in the former format.
     page.goto(path.as_uri() + "#half/5")
     assert_shows(page, top, folder, "half", 5)
     page.get_by_role("button", name="corners", exact=True).click()
@@ -188,8 +188,8 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
     )
     assert max(wide) <= 400
 
-    assert wrong == []
-    assert {address.partition("#")[0] for address in asked if address[:5] != "data:"} == {
+    assert problems == []
+    assert {address.partition("#")[0] for address in requested if address[:5] != "data:"} == {
         path.as_uri()
     }
 

@@ -1,4 +1,4 @@
-"""The strongest patches of a set on the page: beside an explorer, and in an atlas of their own."""
+"""Tests of a set's strongest patches on the page, in an explorer and in a `ChannelAtlas`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .sight import CANVAS, picture_in, unharmed, wait_words
 
 pytestmark = pytest.mark.browser
 
-# On a page narrower than a figure with its toolbar.
+# A page narrower than a figure with its toolbar.
 NARROW = (700, 900)
 
 SET = """
@@ -40,7 +40,7 @@ atlas = ChannelAtlas(TopActivations.load("top.npz"), layer="block2_conv2", chann
 atlas
 """
 
-# What is cut out of the file, by the result's own arrays: name, value and pixels.
+# Returns the name, value and pixels of a patch, cut from its file by the result's arrays.
 CUT = """
 import numpy as np
 from PIL import Image
@@ -57,24 +57,24 @@ def _cut(layer, channel, rank):
 
 
 def assert_patches(page: NotebookPage, cards: Locator, layer: str, channel: int) -> list[str]:
-    """Assert that cards show the pixels of the files, and return the names."""
+    """Assert that the cards show the files' pixels, and return the files' names."""
     names, colours = [], 0
     for rank, card in enumerate(cards.all()):
         name, value, pixels = page.ask(f"{CUT}\n_cut({layer!r}, {channel}, {rank})")
         expect(card).to_contain_text(f"{value:.4g}", timeout=1000 * ACTION_SECONDS)
         expect(card).to_contain_text(Path(name).name)
         patch, shown = np.array(pixels, np.uint8), picture_in(card.locator("img"))
-        # Each pixel is a square of its own.
+        # Each pixel is enlarged to a square.
         times = shown.shape[0] // patch.shape[0]
         np.testing.assert_array_equal(shown, patch.repeat(times, 0).repeat(times, 1))
         names.append(name)
         colours += len(np.unique(patch.reshape(-1, 3), axis=0))
-    # Plain ones would be like one another.
+    # Patches of few colours could be confused with one another.
     assert colours > 100
     return names
 
 
-def within_the_page(page: NotebookPage, cards: Locator, width: int) -> None:
+def assert_within_page(page: NotebookPage, cards: Locator, width: int) -> None:
     for card in cards.all():
         box = card.bounding_box()
         assert box is not None
@@ -90,14 +90,14 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     first = page.wait_picture_equal(CANVAS)
     cards = page.page.locator(".vgg-explorer .vgg-line:visible:has(img)")
     expect(cards).to_have_count(9)
-    # It is open by itself.
+    # The panel is open from the start.
     unfold = page.page.locator(".vgg-unfold", has_text="Strongest")
     expect(unfold).to_have_attribute("aria-expanded", "true")
     assert_patches(page, cards, "block2_conv2", 11)
     cards.last.scroll_into_view_if_needed()
     page.screenshot("lab-strongest")
 
-    # A step of the slider, and the patches follow when it rests.
+    # The patches are updated once the slider rests.
     page.press_slider("channel", ["ArrowRight"] * 3)
     page.wait_value("explorer.channel", 14)
     second = page.wait_picture_equal(CANVAS, unlike=first)
@@ -110,7 +110,7 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     page.select("layer", "block2_conv2")
     expect(page.page.get_by_text("block2_conv2 channel 14: the 9 strongest")).to_be_visible()
 
-    # A picture is as good to click as its button, which the keyboard reaches.
+    # A click on a picture does the same as its button, which the keyboard can reach.
     image = cards.nth(1).locator("img")
     assert (image.get_attribute("title") or "").startswith(f"{names[1]}, ")
     image.click()
@@ -126,7 +126,7 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     path = json.dumps(str(folder / names[0]))
     page.wait_value(f"(explorer.image.tolist() == load_image({path}).tolist())", value=True)
     page.wait_picture_equal(CANVAS, unlike=third)
-    # The focus stays where it was.
+    # The button keeps the focus.
     expect(button).to_be_focused()
     page.select("mode", "max")
     expect(page.page.get_by_text("Mode max shows several channels at once")).to_be_visible()
@@ -137,12 +137,12 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     page.page.wait_for_timeout(500)
     cards.last.scroll_into_view_if_needed()
     page.screenshot("lab-strongest-narrow")
-    within_the_page(page, cards, NARROW[0])
+    assert_within_page(page, cards, NARROW[0])
     unharmed(page)
 
 
 @pytest.mark.slow
-def test_an_atlas_is_gone_through(lab: OpenNotebook, tmp_path: Path) -> None:
+def test_an_atlas_can_be_browsed(lab: OpenNotebook, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     write_pictures(folder, 40)
     page = lab(SET.format(folder=json.dumps(str(folder))), ATLAS)
@@ -170,5 +170,5 @@ def test_an_atlas_is_gone_through(lab: OpenNotebook, tmp_path: Path) -> None:
     page.page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
     page.page.wait_for_timeout(500)
     page.screenshot("lab-atlas-narrow")
-    within_the_page(page, cards, NARROW[0])
+    assert_within_page(page, cards, NARROW[0])
     unharmed(page)

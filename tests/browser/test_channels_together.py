@@ -1,4 +1,4 @@
-"""Many channels at once and the map over the input, as a person sees them on the page."""
+"""Tests of modes that show many channels, and of the map over the input, on the page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.browser
 
 
 def tile_point(grid: Side, row: int, column: int) -> tuple[float, float]:
-    """Return where a pixel of a grid is on the canvas: each is one unit of the axes' own."""
+    """Return the canvas point of a grid's pixel, which is one unit of the axes wide."""
     return grid.point(grid.limits[0] + column + 0.5, grid.limits[1] + row + 0.5)
 
 
@@ -74,7 +74,7 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     page.wait_value("explorer.order", "index")
     page.wait_picture_equal(CANVAS)
 
-    # Hidden channels are counted, and the next living one takes the first one's place.
+    # Hidden channels are counted, and a live channel takes the place of the first dead one.
     page.check("hide dead")
     wait_words(page, "caption", f"{dead} dead channels hidden")
     page.wait_picture_equal(CANVAS, unlike=by_index)
@@ -88,7 +88,7 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     page.wait_value("explorer.hide_dead", value=False)
     shown = side_of(page, MAP)
 
-    # A place on the input sorts them by what is there.
+    # After a click on the input, the channels can be sorted by their values at that location.
     page.click_canvas(seen.point(40, 60))
     page.wait_value("explorer.location", [3, 2])
     located = page.wait_picture_equal(CANVAS)
@@ -102,7 +102,7 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
         value(page, layer, 3, 2, there), rel=1e-3
     )
 
-    # Zoomed in, each value is a sharp square in the colour that it has on the scale.
+    # After zooming in, each value is a sharp square in its colour of the colormap.
     page.click_toolbar("Zoom to rectangle")
     page.drag_on_canvas(tile_point(shown, 0, 0), tile_point(shown, 15, 13))
     leave_picture(page)
@@ -112,7 +112,7 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     tile, top = page.ask(f"{maxima}\n[maps[..., {there}].tolist(), explorer.rendering.vmax]")
     near, pixels, corner = side_of(page, MAP), pixels_of(page), shown.limits[0]
     colours = mpl.colormaps["viridis"](np.array(tile) / top, bytes=True)[..., :3].astype(int)
-    # The first row and column are cut by the edge of the view.
+    # The first row and column are cut off by the edge of the view.
     for row, column in itertools.product(range(1, 7), range(1, 6)):
         left, upper = map(round, near.pixel(corner + column, corner + row))
         right, lower = map(round, near.pixel(corner + column + 1, corner + row + 1))
@@ -141,7 +141,7 @@ def test_argmax_has_a_legend_of_the_winners(lab: OpenNotebook) -> None:
         colour = shown.colour(pixels, *center(LAYER, row, column))
         beside = pixels[:, round(shown.pixels[2]) + 4 :].astype(int)
         swatch = np.argwhere((beside == colour).all(axis=-1))
-        # The same colour as on the map, as a square that the eye finds.
+        # The legend has a square in the colour of the map, large enough to notice.
         assert len(swatch) > 80
         heights.append(swatch[:, 0].mean())
     assert heights == sorted(heights)
@@ -165,11 +165,11 @@ def test_the_map_lies_over_the_input_by_its_stride(lab: OpenNotebook) -> None:
     page = lab(ODD)
     plain = page.wait_picture_equal(CANVAS)
     seen, shown, before = side_of(page, INPUT), side_of(page, MAP), pixels_of(page)
-    # 100 × 83 pixels make 25 × 20 units of 4 × 4: columns 80 to 82 are under none.
+    # 100 × 83 pixels make 25 × 20 units of 4 × 4 pixels; no unit covers columns 80 to 82.
     assert page.ask(f"explorer.activations.shape('{LAYER}')") == [25, 20, 256]
     assert f"{25} × {20} × 256" in words(page, "caption").inner_text()
 
-    def over(opacity: float, before: RGB8) -> None:
+    def assert_blended(opacity: float, before: RGB8) -> None:
         pixels = pixels_of(page)
         for row, column in ((0, 0), (0, 19), (24, 0), (24, 19), (11, 7), (3, 14)):
             x, y = center(LAYER, row, column)
@@ -185,26 +185,26 @@ def test_the_map_lies_over_the_input_by_its_stride(lab: OpenNotebook) -> None:
     page.page.keyboard.press("o")
     page.wait_value("explorer.overlay", 0.5)
     half = page.wait_picture_equal(CANVAS, unlike=plain)
-    over(0.5, before)
+    assert_blended(0.5, before)
     page.screenshot("lab-overlay")
     page.click_button("Display")
     page.press_slider("map over the input", "End")
     page.wait_value("explorer.overlay", 1.0)
     full = page.wait_picture_equal(CANVAS, unlike=half)
-    over(1.0, before)
-    # Another channel lies over it at once.
+    assert_blended(1.0, before)
+    # Another channel is overlaid at once.
     page.type_into("channel number", "8")
     wait_words(page, "caption", "channel 8 ")
     page.wait_picture_equal(CANVAS, unlike=full)
     before = np.where(np.arange(before.shape[1])[:, None] < seen.pixels[2], before, pixels_of(page))
-    over(1.0, before)
+    assert_blended(1.0, before)
     page.page.locator(".jupyter-matplotlib-canvas-div").focus()
     page.page.keyboard.press("o")
     page.type_into("channel number", "7")
     page.wait_value("[explorer.overlay, explorer.channel]", [0.0, 7])
     assert page.wait_picture_equal(CANVAS) == plain
 
-    # The last unit's field is cut by the last row and column of the picture, map or no map there.
+    # The last unit's field is clipped at the picture's last row and column, not at the map's.
     page.hover_canvas(shown.point(*center(LAYER, 24, 19)))
     wait_words(page, "place", "sees input rows 86–99, columns 66–82")
     wait_framed(page, seen, field(LAYER, 24, 19, (100, 83)))

@@ -1,4 +1,4 @@
-"""Two images side by side on a real page, moved by mouse and keyboard."""
+"""Tests of a comparison of two images on the page, used by mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ comparison
 CANVAS = "comparison.canvas"
 
 
-def test_a_comparison_is_moved_like_an_explorer(lab: OpenNotebook) -> None:
+def test_a_comparison_is_used_like_an_explorer(lab: OpenNotebook) -> None:
     page = lab(CELL, viewport=(1400, 1050))
     picture = page.wait_picture_equal(CANVAS)
     assert not picture.blank
@@ -31,11 +31,11 @@ def test_a_comparison_is_moved_like_an_explorer(lab: OpenNotebook) -> None:
     picture = page.wait_picture_equal(CANVAS, unlike=picture)
     assert 100 <= page.ask("comparison.channel") <= 156
 
-    # The second image's map: what is under the mouse is marked and said of both.
+    # Pointing at the second image's map marks the location and shows the values of both images.
     page.hover_canvas((0.5, 0.75))
     picture = page.wait_picture_equal(CANVAS, unlike=picture)
-    said = page.page.locator(".vgg-place")
-    said.get_by_text("difference").wait_for()
+    place = page.page.locator(".vgg-place")
+    place.get_by_text("difference").wait_for()
     assert page.ask("comparison.location") is None
     page.click_canvas((0.5, 0.75))
     page.wait_value("comparison.location is None", value=False)
@@ -45,9 +45,9 @@ def test_a_comparison_is_moved_like_an_explorer(lab: OpenNotebook) -> None:
         " for each in (comparison.pair.first, comparison.pair.second)]"
     )
     expected = f"row {row}, column {column}: first {one:.4g}, second {other:.4g}"
-    said.get_by_text(expected).wait_for()
+    place.get_by_text(expected).wait_for()
 
-    # The canvas has the focus since the click.
+    # The click has given the canvas the focus.
     before = page.ask("comparison.channel")
     page.page.keyboard.press("ArrowRight")
     page.wait_value("comparison.channel", before + 1)
@@ -60,7 +60,7 @@ def test_a_comparison_is_moved_like_an_explorer(lab: OpenNotebook) -> None:
     assert page.console_errors() == []
 
 
-def test_another_picture_is_opened_and_one_zoom_serves_all(lab: OpenNotebook) -> None:
+def test_another_picture_can_be_opened_and_a_zoom_applies_to_all_axes(lab: OpenNotebook) -> None:
     page = lab(CELL, viewport=(1400, 1050))
     picture = page.wait_picture_equal(CANVAS)
     page.ask("from PIL import Image\nImage.fromarray(photo[:300]).save('wide.png')\nNone")

@@ -1,4 +1,4 @@
-"""What a person sees of an error in a callback, and can do then, in JupyterLab and in Voila."""
+"""How JupyterLab and Voila show an error in a callback, and what the user can do next."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def mine(maps, request):
 {EXPLORER}
 """
 
-# The least that WCAG 2.2 asks of text, success criterion 1.4.3.
+# The minimum contrast ratio of text in WCAG 2.2, success criterion 1.4.3.
 CONTRAST = 4.5
-# By its formula of relative luminance, over everything that lies behind an element.
+# The contrast by WCAG's relative luminance, over the backgrounds of all ancestors.
 CONTRAST_OF = """element => {
   const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const behind = [];
@@ -51,7 +51,7 @@ CONTRAST_OF = """element => {
 }"""
 
 
-# For files to keep, which have no type here; the canvas's frames have one.
+# Fails only for blobs without a type, which are downloads: the canvas's frames have a type.
 NO_ROOM = """() => {
   const make = URL.createObjectURL;
   URL.createObjectURL = (blob) => {
@@ -67,12 +67,12 @@ def assert_readable(*elements: Locator) -> None:
 
 
 def tab_to(page: NotebookPage, selector: str) -> None:
-    """Press Tab until such an element has the focus, as who has no mouse does."""
+    """Press Tab until an element that matches the selector has the focus."""
     for _ in range(12):
         page.page.keyboard.press("Tab")
         if page.page.evaluate("selector => document.activeElement.matches(selector)", selector):
             return
-    raise AssertionError(f"Tab does not come to {selector}")
+    raise AssertionError(f"Tab does not reach {selector}")
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     expect(problem).to_contain_text("ZeroDivisionError")
     expect(problem).to_contain_text("mode 'mine' failed on layer 'block3_conv1'")
     expect(problem).to_contain_text("continue with something else")
-    # Read aloud at once, and what is folded is not.
+    # Screen readers announce the error at once, but not the folded traceback.
     expect(problem).to_have_attribute("role", "alert")
     lines = problem.locator("pre")
     expect(lines).to_be_hidden()
-    # The controls say what is on show, which is still there.
+    # The controls and the canvas still show the last good picture.
     assert page.ask("[explorer.mode, explorer.channel]") == ["channel", 7]
     assert page.mode_shown() == "channel"
     assert page.wait_picture_equal(CANVAS) == first
 
-    # Unfolded, scrolled and folded without a mouse.
+    # Unfold and scroll the traceback with the keyboard.
     page.control("colors").locator("select").focus()
     tab_to(page, ".vgg-details > summary")
     page.page.keyboard.press("Enter")
@@ -125,12 +125,12 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
         finally:
             page.change_theme("JupyterLab Light")
         page.wait_value("explorer.canvas.figure.get_facecolor()[0]", 1.0)
-    # The mouse goes over the pictures without taking away what is being read.
+    # Hovering over the pictures does not dismiss the traceback.
     page.hover_canvas((0.6, 0.5))
     wait_words(page, "place", "row")
     expect(lines).to_be_visible()
 
-    # The next action works, and takes it away.
+    # The next action works and dismisses the error.
     page.press_slider("channel", "ArrowRight")
     expect(problem).to_be_hidden()
     page.wait_value("explorer.channel", 8)
@@ -138,24 +138,24 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     wait_words(page, "place", HINT)
     second = page.wait_picture_equal(CANVAS, unlike=first)
 
-    # An expected error is its sentence alone.
+    # An expected error shows its message without a traceback.
     page.click_button("Open & save")
     page.type_into("picture", "no such <b>.png")
     expect(problem).to_contain_text("image 'no such <b>.png' was not found")
     expect(problem.locator("details")).to_have_count(0)
     assert page.wait_picture_equal(CANVAS) == second
-    # What fails on the page itself is told as well.
+    # A failure in the browser is shown as well.
     page.page.evaluate(NO_ROOM)
     page.click_button("save PNG")
     expect(problem).to_contain_text("the page could not save the file (Error: no room)")
 
-    # Keys and the mouse, of which nobody sees a traceback.
+    # Errors in key and mouse callbacks are shown, too; no cell output has their tracebacks.
     fail = "def fail(*_): raise MemoryError('none left')\n"
     page.ask(f"{fail}keep = explorer._pointing._turn_grid, explorer._view.hit\n0")
     page.ask("explorer._pointing._turn_grid = explorer._view.hit = fail\n0")
     page.click_canvas((0.65, 0.4))
     expect(problem).to_contain_text("MemoryError: none left")
-    # Of a mouse that stays the kernel would hear again after the step.
+    # A mouse still on the picture would send another event after the step.
     leave_picture(page)
     page.page.keyboard.press("ArrowRight")
     page.wait_value("explorer.channel", 9)
@@ -167,5 +167,5 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     page.wait_value("explorer.mode", "grid")
     expect(problem).to_be_hidden()
     page.wait_picture_equal(CANVAS, unlike=second)
-    # Nothing of all this is in a log alone.
+    # None of these errors reached the cells' outputs or the browser's console.
     unharmed(page)

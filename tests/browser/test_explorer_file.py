@@ -1,4 +1,4 @@
-"""The explorer as one file in a real browser, without kernel, server and network."""
+"""The explorer as a single HTML file in a real browser, without kernel, server or network."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PIXELS = """() => {
   for (const byte of data) letters += String.fromCharCode(byte);
   return [map.height, map.width, btoa(letters)];
 }"""
-# Where the frame on the input is, as shares of its sides.
+# The frame's pixels on the input, in fractions of its width and height.
 YELLOW = """() => {
   const marks = document.querySelector("#input .marks");
   const { width, height } = marks;
@@ -63,44 +63,44 @@ GAMMA = {"auto": 0.6, "channel": 1.0, "layer": 1.0, "network": 1.0}
 
 
 def picture_of(found: tuple[int, int, str]) -> RGB8:
-    """The picture that `PIXELS` returns."""
+    """Return the RGBA pixels that `PIXELS` encodes."""
     rows, columns, letters = found
     return np.frombuffer(base64.b64decode(letters), np.uint8).reshape(rows, columns, 4)
 
 
 class Opened:
-    """The page of some activations, and what it asked for and complained of."""
+    """A saved page in the browser, with its requests and its errors."""
 
     def __init__(self, context: BrowserContext, path: Path) -> None:
         self.path = path
-        self.asked: list[str] = []
-        self.wrong: list[str] = []
+        self.requests: list[str] = []
+        self.errors: list[str] = []
         self.page: Page = context.new_page()
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("console", self._hear)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._on_console)
         self.page.set_viewport_size({"width": 1280, "height": 1000})
         self.page.goto(path.as_uri())
         expect(self.page.locator(DONE)).to_be_visible()
 
-    def _hear(self, message: ConsoleMessage) -> None:
-        # The tests themselves read the canvas back.
+    def _on_console(self, message: ConsoleMessage) -> None:
+        # The tests themselves cause the warning about canvas readback.
         if message.type in ("error", "warning") and "readback" not in message.text:
-            self.wrong.append(message.text)
+            self.errors.append(message.text)
 
     def show(self, title: str, **traits: object) -> RGB8:
-        """Go to an address, wait for the picture of that title, and return its pixels."""
-        words = "&".join(f"{name}={value}" for name, value in traits.items())
-        self.page.evaluate(f"location.hash = '{words}'")
+        """Set the address, wait for the picture with this title, and return its pixels."""
+        query = "&".join(f"{name}={value}" for name, value in traits.items())
+        self.page.evaluate(f"location.hash = '{query}'")
         return self.pixels(title)
 
     def pixels(self, title: str) -> RGB8:
-        """Wait for the picture of a title, and return its pixels."""
+        """Wait for the picture with this title, and return its pixels."""
         expect(self.page.locator("#title")).to_have_text(title)
         expect(self.page.locator(DONE)).to_be_visible()
         return picture_of(self.page.evaluate(PIXELS))
 
-    def says(self) -> str:
+    def place_text(self) -> str:
         return self.page.locator("#place").inner_text()
 
 
@@ -116,7 +116,7 @@ def browser(
 
 @pytest.fixture(scope="module")
 def small(photo: RGB8) -> Activations:
-    """Maps that are like pictures, of a photograph with sides that are no multiple of 32."""
+    """Return picture-like maps (k-means) of a photo whose sides are not multiples of 32."""
     return FeatureExtractor("kmeans", size=None)(photo)
 
 
@@ -128,15 +128,15 @@ def opened(
     small.to_html(path, title="A cat")
     page = Opened(browser, path)
     yield page
-    assert page.wrong == []
-    assert {address.partition("#")[0] for address in page.asked if address[:5] != "data:"} == {
+    assert page.errors == []
+    assert {address.partition("#")[0] for address in page.requests if address[:5] != "data:"} == {
         path.as_uri()
     }
     page.page.close()
 
 
 def share(values: npt.NDArray[Any], low: float, high: float, gamma: float) -> npt.NDArray[Any]:
-    """Where values are between the ends of a range, as README defines it."""
+    """Return values as shares of a range with a gamma, see docs/explanation/scales.md."""
     if high <= low:
         return np.zeros(values.shape)
     unit = np.clip((values - low) / (high - low), 0, 1)
@@ -155,9 +155,10 @@ def assert_colours(
     signed: bool = False,
     high: float | None = None,
 ) -> None:
-    """Each pixel has a colour of a value that is within half a plane's step of the true one.
+    """Assert that each pixel has the colour of a value within half a step of the true one.
 
-    `high` is the largest of the map of which `values` are a part.
+    A step is one level of the quantized map in the file. `high` is the maximum of the whole map, if
+    `values` are only a part of it.
     """
     colormap = find_cmap(cmap)
     table = colormap(np.arange(colormap.N), bytes=True)
@@ -175,7 +176,7 @@ def assert_colours(
     right = np.zeros(values.shape, bool)
     for entry in range(int((last - first).max()) + 1):
         right |= (table[np.minimum(first + entry, last)] == pixels).all(axis=-1)
-    assert right.all(), f"{np.count_nonzero(~right)} of {right.size} pixels"
+    assert right.all(), f"{np.count_nonzero(~right)} of {right.size} pixels differ"
 
 
 def test_every_layers_channels_have_the_colours_of_their_values(
@@ -183,7 +184,7 @@ def test_every_layers_channels_have_the_colours_of_their_values(
 ) -> None:
     for place, layer in enumerate(small):
         count = small.shape(layer)[-1]
-        # One that tells much, and one in the last piece.
+        # A telling channel, and one of the last, which are in the last piece of the maps.
         for channel in (int(telling_channels(small, layer, 1)[0]), count - 1 - place):
             scale = ["auto", "channel", "layer", "network"][place % 4]
             pixels = opened.show(
@@ -196,7 +197,7 @@ def test_every_layers_channels_have_the_colours_of_their_values(
 
 
 @pytest.mark.parametrize("mode", ["max", "mean"])
-def test_the_strongest_and_the_mean(opened: Opened, small: Activations, mode: str) -> None:
+def test_the_colours_of_max_and_mean(opened: Opened, small: Activations, mode: str) -> None:
     for layer in ("block1_conv1", "block3_conv1", "block5_pool"):
         for scale, cmap in (("auto", "viridis"), ("layer", "gray"), ("network", "hot")):
             made = render(small, layer, mode, scale=scale)
@@ -206,7 +207,7 @@ def test_the_strongest_and_the_mean(opened: Opened, small: Activations, mode: st
             assert_colours(pixels, made.values, limits, GAMMA[scale], cmap=cmap)
 
 
-def test_the_winners_are_those_of_render_to_the_byte(opened: Opened, small: Activations) -> None:
+def test_argmax_equals_render_to_the_byte(opened: Opened, small: Activations) -> None:
     for layer in ("block1_conv1", "block3_conv1", "block4_conv2"):
         made = render(small, layer, "argmax")
         np.testing.assert_array_equal(
@@ -217,7 +218,7 @@ def test_the_winners_are_those_of_render_to_the_byte(opened: Opened, small: Acti
 
 
 @pytest.mark.parametrize("scale", ["auto", "network"])
-def test_a_grid_has_every_tile_and_hatches_the_dead(
+def test_a_grid_has_every_tile_and_hatches_dead_channels(
     opened: Opened, small: Activations, scale: str
 ) -> None:
     layer = "block4_conv1"
@@ -252,7 +253,7 @@ def test_mixes_add_the_same_lights(
     maps = small[layer][..., list(made.channels)]
     high = maps.max(axis=(0, 1))
     ends = [render(small, layer, channel=c, scale=scale).vmax or 0 for c in made.channels]
-    # Each light lies between those of the values half a step below and half a step above.
+    # Each intensity lies between those of the values half a step below and half a step above.
     bounds = []
     for by in (-1, 1):
         values = maps + by * high / 508
@@ -275,7 +276,7 @@ def test_mixes_add_the_same_lights(
     beyond = 1.01
     assert (pixels[..., :3] >= bounds[0] - beyond).all()
     assert (pixels[..., :3] <= bounds[1] + beyond).all()
-    # And the whole is what is seen in the explorer.
+    # On average the picture equals that of `render`.
     assert np.abs(pixels.astype(int) - made.rgba).mean() < 1
 
 
@@ -284,7 +285,7 @@ def test_values_and_fields_under_the_mouse_both_ways_and_a_click_that_keeps_them
 ) -> None:
     page, layer, channel = opened.page, "block2_pool", 5
     opened.show(f"{layer} · channel {channel}", layer=layer, channel=channel)
-    assert "Point at a picture" in opened.says()
+    assert "Point at a picture" in opened.place_text()
     height, width = small.image.shape[:2]
     for row, column in ((0, 0), (7, 11), (15, 17)):
         box = page.locator("#output").bounding_box()
@@ -292,19 +293,19 @@ def test_values_and_fields_under_the_mouse_both_ways_and_a_click_that_keeps_them
         at = (4 * column + 2) / width, (4 * row + 2) / height
         page.mouse.move(box["x"] + at[0] * box["width"], box["y"] + at[1] * box["height"])
         expect(page.locator("#place")).to_contain_text(f"row {row}, column {column}: ≈ ")
-        words = opened.says()
+        words = opened.place_text()
         found = re.fullmatch(
             r"row \d+, column \d+: ≈ ([\d.,]+) · sees input rows (\d+)–(\d+), columns (\d+)–(\d+)",
             words,
         )
         assert found is not None, words
         values = small[layer][..., channel]
-        # Four digits are written.
+        # The page writes four significant digits.
         near = 0.002 * values.max() + 5e-4 * values[row, column]
         assert abs(float(found[1].replace(",", "")) - values[row, column]) <= near
         top, left, bottom, right = field_of(layer, row, column, (height, width))
         assert [int(found[n]) for n in (2, 3, 4, 5)] == [top, bottom - 1, left, right - 1]
-        # The field is framed on the input.
+        # The receptive field is framed on the input.
         framed = page.evaluate(YELLOW)
         across, down = np.array(framed).T
         assert across.min() == pytest.approx(left / width, abs=0.02)
@@ -321,7 +322,7 @@ def test_values_and_fields_under_the_mouse_both_ways_and_a_click_that_keeps_them
     page.mouse.move(2, 2)
     expect(page.locator("#place")).to_contain_text(f"location: row {unit[0]}, column {unit[1]}: ")
     assert page.url.endswith(f"location={unit[0]},{unit[1]}")
-    # On another layer the location is the unit nearest to it.
+    # On another layer the location becomes the nearest unit.
     page.get_by_label("layer", exact=True).select_option("block3_conv2")
     y, x = small.info(layer).field_center(*unit)
     there = small.info("block3_conv2").unit_at(y, x, small.shape("block3_conv2")[:2])
@@ -359,9 +360,9 @@ def test_keys_controls_and_the_address(opened: Opened, small: Activations) -> No
     expect(page.get_by_label("colors")).to_be_disabled()
     assert "mode=rainbow" in page.url
     assert "channels=3,17,99" in page.url
-    # The same place from its address, and what is wrong in one gives way.
+    # An address restores its view, and its invalid parts fall back to defaults.
     address = page.url
-    # The second mode and colormap are names that every object of JavaScript has.
+    # Every JavaScript object has properties with the names of this mode, colormap and range.
     page.goto(opened.path.as_uri() + "#mode=toString&cmap=constructor&scale=valueOf")
     opened.pixels(f"block3_conv1 · channel {int(telling_channels(small, 'block3_conv1', 1)[0])}")
     page.goto(opened.path.as_uri() + "#layer=nowhere&channel=1e9&mode=%3Cimg%3E&gamma=-1")
@@ -377,7 +378,7 @@ def test_keys_controls_and_the_address(opened: Opened, small: Activations) -> No
     opened.pixels("block3_conv1 · channel 12")
     page.get_by_label("channel", exact=True).press("ArrowRight")
     opened.pixels("block3_conv1 · channel 13")
-    # The address follows when the steps rest.
+    # The address is updated once the steps stop.
     page.wait_for_url("**&channel=13&**")
     page.get_by_role("button", name="all 256").click()
     opened.pixels("block3_conv1 · 256 channels")
@@ -386,7 +387,7 @@ def test_keys_controls_and_the_address(opened: Opened, small: Activations) -> No
 
 
 def color_at(opened: Opened, frame: str, row: float, column: float) -> list[int]:
-    """What a person sees at a place of a frame, given as shares of its sides."""
+    """Return the colour on screen at a point of a frame, in fractions of its height and width."""
     box = opened.page.locator(frame).bounding_box()
     assert box is not None
     with Image.open(io.BytesIO(opened.page.locator(frame).screenshot())) as image:
@@ -402,7 +403,7 @@ def test_zoom_enlarges_input_and_map_together(opened: Opened, small: Activations
     page.locator("#title").click()
     page.keyboard.press("+")
     page.keyboard.press("+")
-    # A quarter of each side is seen now, around the middle; the frame is as large as before.
+    # A quarter of each side is visible now, around the middle; the frame keeps its size.
     for row, column in ((0.1, 0.2), (0.5, 0.5), (0.9, 0.7)):
         y, x = (0.375 + row / 4) * height, (0.375 + column / 4) * width
         seen = color_at(opened, "#output", row, column)
@@ -413,7 +414,7 @@ def test_zoom_enlarges_input_and_map_together(opened: Opened, small: Activations
         assert box is not None
         page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
         expect(page.locator("#place")).to_contain_text(f"row {unit[0]}, column {unit[1]}: ≈ ")
-    # A drag moves both, and is no click.
+    # A drag moves both pictures and is not a click.
     box = page.locator("#input").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.8 * box["height"])
@@ -427,25 +428,25 @@ def test_zoom_enlarges_input_and_map_together(opened: Opened, small: Activations
     assert color_at(opened, "#input", 0.2, 0.2) == small.image[int(y), int(x)].tolist()
     unit = int((y - 0.5 - 1.5 + 2) // 4), int((x - 0.5 - 1.5 + 2) // 4)
     assert color_at(opened, "#output", 0.2, 0.2) == pixels[unit][:3].tolist()
-    # By the keyboard, too: a quarter of what is seen.
+    # The keyboard moves by a quarter of the visible part.
     page.keyboard.press("Shift+ArrowRight")
     y, x = (0.375 + 0.125 + 0.05) * height, (0.375 + 0.125 + 0.05 + 0.0625) * width
     assert color_at(opened, "#input", 0.2, 0.2) == small.image[int(y), int(x)].tolist()
-    # The wheel by itself is the page's; with Ctrl it zooms, and never beyond the whole.
+    # The wheel alone scrolls the page; with Ctrl it zooms, at most out to the whole input.
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
     page.keyboard.down("Control")
     page.mouse.wheel(0, 4000)
     page.keyboard.up("Control")
     farther = page.get_by_role("button", name="zoom out")
     expect(farther).to_have_attribute("aria-disabled", "true")
-    # The whole input is smoothed again.
+    # The whole input is drawn with smoothing again.
     assert color_at(opened, "#input", 0.01, 0.01) == pytest.approx(small.image[0, 0], abs=4)
     page.get_by_role("button", name="zoom in").click()
     page.locator("#whole").click()
     expect(farther).to_have_attribute("aria-disabled", "true")
 
 
-def test_what_is_under_a_mouse_that_rests_is_of_the_picture_on_show(
+def test_the_text_under_a_resting_mouse_is_about_the_picture_on_show(
     opened: Opened, small: Activations
 ) -> None:
     page = opened.page
@@ -453,7 +454,7 @@ def test_what_is_under_a_mouse_that_rests_is_of_the_picture_on_show(
     page.locator("#title").click()
     box = page.locator("#output").bounding_box()
     assert box is not None
-    # The last row of the layer, which the next one has no longer.
+    # The last row of this layer; the next layer has fewer rows.
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.99 * box["height"])
     expect(page.locator("#place")).to_contain_text("row 63, column 37: ")
     page.keyboard.press("ArrowDown")
@@ -468,7 +469,7 @@ def test_what_is_under_a_mouse_that_rests_is_of_the_picture_on_show(
     page.mouse.move(2, 2)
 
 
-def test_a_step_back_never_leaves_the_page_and_nothing_cleared_comes_back(
+def test_backspace_never_leaves_the_page_and_cleared_channels_stay_cleared(
     browser: BrowserContext, small: Activations, tmp_path: Path
 ) -> None:
     path = tmp_path / "mixed.html"
@@ -489,7 +490,7 @@ def test_a_step_back_never_leaves_the_page_and_nothing_cleared_comes_back(
     for _ in range(5):
         page.keyboard.press("Backspace")
     opened.pixels("block3_conv1 · channel " + str(telling_channels(small, "block3_conv1", 1)[0]))
-    assert opened.wrong == []
+    assert opened.errors == []
     page.close()
 
 
@@ -497,7 +498,7 @@ def test_the_map_over_the_input(opened: Opened, small: Activations) -> None:
     layer, channel = "block2_conv1", 3
     pixels = opened.show(f"{layer} · channel {channel}", layer=layer, channel=channel)
     opened.page.locator("#title").click()
-    # A part of the input is not smoothed. It is the half around the middle.
+    # A zoomed input is not smoothed. This zoom shows the half around the middle.
     opened.page.keyboard.press("+")
     opened.page.keyboard.press("o")
     opened.page.wait_for_url("**&overlay=0.5**")
@@ -515,9 +516,7 @@ def test_the_map_over_the_input(opened: Opened, small: Activations) -> None:
     opened.page.keyboard.press("0")
 
 
-def test_it_plays_and_gives_its_picture_and_code_away(
-    opened: Opened, small: Activations, tmp_path: Path
-) -> None:
+def test_it_plays_and_saves_a_picture(opened: Opened, small: Activations, tmp_path: Path) -> None:
     page, layer = opened.page, "block2_conv1"
     opened.show(f"{layer} · channel 126", layer=layer, channel=126)
     page.get_by_role("button", name="play").click()
@@ -535,7 +534,7 @@ def test_it_plays_and_gives_its_picture_and_code_away(
     download.value.save_as(tmp_path / "saved.png")
     with Image.open(tmp_path / "saved.png") as image:
         saved = np.asarray(image.convert("RGB"))
-    # Twice as large as it is seen: the map's pixels are there.
+    # The saved picture is twice as large as on screen. This half has the map's pixels.
     frame, around = (page.locator(one).bounding_box() for one in ("#output", "#pictures"))
     assert frame is not None
     assert around is not None
@@ -545,16 +544,16 @@ def test_it_plays_and_gives_its_picture_and_code_away(
         x = frame["x"] - around["x"] + 8 + (2 * column + 1) / width * frame["width"]
         y = frame["y"] - around["y"] + 8 + (2 * row + 1) / height * frame["height"]
         assert saved[round(2 * y), round(2 * x)].tolist() == pixels[row, column, :3].tolist()
-    # So are the input's, in the other half.
+    # The other half has the input's pixels.
     left = page.locator("#input").bounding_box()
     assert left is not None
     x = left["x"] - around["x"] + 8 + 40.5 / width * left["width"]
     y = left["y"] - around["y"] + 8 + 33.5 / height * left["height"]
     assert saved[round(2 * y), round(2 * x)] == pytest.approx(small.image[33, 40], abs=6)
-    assert "Saved as" in opened.says()
+    assert "Saved as" in opened.place_text()
 
 
-def test_the_code_makes_the_picture(opened: Opened, small: Activations) -> None:
+def test_the_code_reproduces_the_picture(opened: Opened, small: Activations) -> None:
     page, layer = opened.page, "block3_conv2"
     page.locator("#title").click()
     chosen: list[dict[str, Any]] = [
@@ -566,7 +565,7 @@ def test_the_code_makes_the_picture(opened: Opened, small: Activations) -> None:
         {"mode": "grid", "cmap": "viridis"},
     ]
     for traits in chosen:
-        drawn = render(small, layer, **{"channel": 0, **titled(traits)})
+        drawn = render(small, layer, **{"channel": 0, **title_arguments(traits)})
         pixels = opened.show(drawn.title, layer=layer, **traits)
         page.keyboard.press("c")
         code = page.locator("#code").inner_text()
@@ -581,15 +580,15 @@ def test_the_code_makes_the_picture(opened: Opened, small: Activations) -> None:
         assert np.abs(again[..., :3].astype(int) - pixels[..., :3]).mean() < 1, traits
 
 
-def titled(traits: dict[str, Any]) -> dict[str, Any]:
-    """What of some traits decides a picture's title."""
+def title_arguments(traits: dict[str, Any]) -> dict[str, Any]:
+    """Return the traits that decide a picture's title, as arguments of `render`."""
     found: dict[str, Any] = {name: traits[name] for name in ("mode", "channel") if name in traits}
     if "channels" in traits:
         found["channels"] = [int(channel) for channel in traits["channels"].split(",")]
     return found
 
 
-def test_numbers_that_are_typed_are_channels_and_places_or_are_told_wrong(
+def test_typed_channels_and_locations_are_applied_or_refused(
     opened: Opened, small: Activations
 ) -> None:
     page, layer = opened.page, "block3_conv1"
@@ -604,7 +603,7 @@ def test_numbers_that_are_typed_are_channels_and_places_or_are_told_wrong(
         field.fill(words)
         field.press("Enter")
         expect(page.locator("#place")).to_contain_text(sentence)
-        # It stays to be corrected, and so does the picture.
+        # The refused text stays, to be corrected, and so does the picture.
         expect(field).to_have_value(words)
         opened.pixels(f"{layer} · a hue each for 3, 5")
     page.get_by_role("button", name="Mix").click()
@@ -616,7 +615,7 @@ def test_numbers_that_are_typed_are_channels_and_places_or_are_told_wrong(
     field.fill(" ".join(map(str, range(60))))
     field.press("Enter")
     opened.pixels(f"{layer} · a hue each for 0, 1, 2, 3, 4, 5, 6, …")
-    # A long list is no longer than the picture, which stays where it is.
+    # A long list is at most as high as the picture.
     frame, bar = (page.locator(one).bounding_box() for one in ("#output", "#bar"))
     assert frame is not None
     assert bar is not None
@@ -627,14 +626,14 @@ def test_numbers_that_are_typed_are_channels_and_places_or_are_told_wrong(
     page.get_by_label("column", exact=True).press("Enter")
     value = float(small[layer][7, 17, 4])
     expect(page.locator("#place")).to_contain_text("location: row 7, column 17: ≈ ")
-    said = float(opened.says().split("≈ ")[1].split(" ")[0].replace(",", ""))
+    said = float(opened.place_text().split("≈ ")[1].split(" ")[0].replace(",", ""))
     assert said == pytest.approx(value, abs=0.002 * float(small[layer][..., 4].max()))
     page.get_by_label("row", exact=True).fill("")
     page.get_by_label("row", exact=True).press("Enter")
     expect(page.locator("#place")).to_contain_text("Point at a picture")
 
 
-def test_a_link_to_what_the_page_lacks_is_told(opened: Opened, small: Activations) -> None:
+def test_a_link_to_something_missing_shows_a_message(opened: Opened, small: Activations) -> None:
     page = opened.page
     first = int(telling_channels(small, "block3_conv1", 1)[0])
     for address, sentence in (
@@ -655,45 +654,45 @@ def test_a_link_to_what_the_page_lacks_is_told(opened: Opened, small: Activation
         "It shows the nearest match. location: row 31, column 3: "
     )
     assert "channel=127&" in page.url
-    # A layer alone is lacking nothing, however few channels it has.
+    # A link with only a layer shows no message, however few channels the layer has.
     telling = int(telling_channels(small, "block1_conv1", 1)[0])
     page.goto(f"{opened.path.as_uri()}#layer=block1_conv1")
     opened.pixels(f"block1_conv1 · channel {telling}")
     expect(page.locator("#place")).to_contain_text(re.compile("^Point at a picture"))
-    # The names that torchvision and the papers have for the same maps lead there.
+    # Torchvision's and the papers' names of a layer open it as well.
     for name in ("features.11", "relu3_1"):
         opened.show("block3_conv1 · channel 4", layer=name, channel=4)
         expect(page.locator("#place")).to_contain_text("Point at a picture")
 
 
-def test_what_is_largest_at_a_place_is_opened(opened: Opened, small: Activations) -> None:
+def test_the_largest_channel_at_a_location_is_opened(opened: Opened, small: Activations) -> None:
     page, layer = opened.page, "block3_conv1"
     at = small.at(layer, 7, 9)
     winner, largest = int(at.argmax()), float(at.max())
     for mode in ("max", "argmax"):
         title = render(small, layer, mode).title
         opened.show(title, layer=layer, mode=mode, location="7,9")
-        said = re.search(r"≈ ([\d.]+), of channel (\d+)", opened.says())
-        assert said is not None, opened.says()
+        said = re.search(r"≈ ([\d.]+), of channel (\d+)", opened.place_text())
+        assert said is not None, opened.place_text()
         assert float(said[1]) == pytest.approx(largest, abs=0.003 * float(small[layer].max()))
         assert int(said[2]) == winner
         page.get_by_role("button", name=f"open channel {winner}").click()
         opened.pixels(f"{layer} · channel {winner}")
-    # A grid is gone through with the keyboard, too.
+    # The arrow keys select a tile of a grid, and Enter opens it.
     opened.show(render(small, layer, "grid").title, layer=layer, mode="grid", channel=41)
     page.locator("#title").click()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     most = float(small[layer][..., 43].max())
     expect(page.locator("#place")).to_contain_text("channel 43, from 0 to ")
-    said = re.search(r"to ([\d.,]+): Enter opens it", opened.says())
+    said = re.search(r"to ([\d.,]+): Enter opens it", opened.place_text())
     assert said is not None
     assert float(said[1].replace(",", "")) == pytest.approx(most, rel=1e-3)
     page.keyboard.press("Enter")
     opened.pixels(f"{layer} · channel 43")
 
 
-def test_steps_are_one_way_back(opened: Opened) -> None:
+def test_backspace_goes_back_over_consecutive_steps_at_once(opened: Opened) -> None:
     page = opened.page
     opened.show("block3_conv1 · channel 7", layer="block3_conv1", channel=7)
     page.locator("#title").click()
@@ -712,7 +711,7 @@ def test_steps_are_one_way_back(opened: Opened) -> None:
     assert "overlay" not in page.url
 
 
-def test_paper_is_white_also_where_the_screen_is_dark(opened: Opened) -> None:
+def test_printed_text_is_dark_in_the_dark_theme(opened: Opened) -> None:
     page = opened.page
     opened.show("block3_conv1 · channel 9", layer="block3_conv1", channel=9, mode="channel")
     page.emulate_media(color_scheme="dark")
@@ -733,7 +732,7 @@ def test_paper_is_white_also_where_the_screen_is_dark(opened: Opened) -> None:
     page.emulate_media(color_scheme="light")
 
 
-def test_it_serves_a_telephone_the_dark_and_who_has_no_scripts(
+def test_narrow_screens_the_dark_theme_and_disabled_scripts(
     opened: Opened, browser: BrowserContext, small: Activations
 ) -> None:
     page = opened.page
@@ -762,7 +761,7 @@ def test_it_serves_a_telephone_the_dark_and_who_has_no_scripts(
     other.close()
 
 
-def test_before_the_relu_colours_have_two_signs(
+def test_colours_before_the_relu_have_both_signs(
     browser: BrowserContext, small: Activations, tmp_path: Path
 ) -> None:
     path = tmp_path / "signed.html"
@@ -774,11 +773,11 @@ def test_before_the_relu_colours_have_two_signs(
     limits = made.vmin, made.vmax
     assert_colours(pixels, made.values, limits, 0.6, cmap="coolwarm", signed=True)
     expect(page.page.get_by_role("button", name="before its ReLU")).to_be_hidden()
-    assert page.wrong == []
+    assert page.errors == []
     page.page.close()
 
 
-def test_of_a_layer_on_both_sides_of_its_relu(
+def test_switching_between_both_sides_of_a_relu(
     browser: BrowserContext, small: Activations, tmp_path: Path
 ) -> None:
     path = tmp_path / "both.html"
@@ -790,13 +789,13 @@ def test_of_a_layer_on_both_sides_of_its_relu(
     page.pixels(render(small, "features.5", channel=3).title)
     page.page.get_by_role("button", name="before its ReLU").click()
     page.pixels("block2_conv1 · channel 3")
-    # Colours of two signs are for the side that has both.
+    # The diverging colormap is only for the side that has both signs.
     assert "cmap=magma" in page.page.url
     page.page.locator("#title").click()
     page.page.keyboard.press("ArrowUp")
     page.page.keyboard.press("ArrowDown")
     page.pixels("block2_conv1 · channel 3")
-    assert page.wrong == []
+    assert page.errors == []
     page.page.close()
 
 
@@ -831,18 +830,18 @@ def test_of_halved_maps_every_value_is_still_true(
         expect(page.page.locator("#place")).to_contain_text(words)
 
     says_at(11.5, 22.5, f"row {11 - 11 % step}, column {22 - 22 % step}: ≈ ")
-    # Of the largest and of the winners there is more.
-    fewer = step // 2
+    # The maps of the modes max and argmax are stored at a higher resolution.
+    finer = step // 2
     strongest = render(small, layer, "max")
     assert strongest.values is not None
     pixels = page.show(strongest.title, layer=layer, mode="max")
     limits, high = (strongest.vmin, strongest.vmax), float(strongest.values.max())
-    assert_colours(pixels, strongest.values[::fewer, ::fewer], limits, 0.6, high=high)
-    says_at(11.5, 23.5, f"row {11 - 11 % fewer}, column {23 - 23 % fewer}: ≈ ")
+    assert_colours(pixels, strongest.values[::finer, ::finer], limits, 0.6, high=high)
+    says_at(11.5, 23.5, f"row {11 - 11 % finer}, column {23 - 23 % finer}: ≈ ")
     won = render(small, layer, "argmax")
     pixels = page.show(won.title, layer=layer, mode="argmax")
-    np.testing.assert_array_equal(pixels, won.rgba[::fewer, ::fewer])
-    assert page.wrong == []
+    np.testing.assert_array_equal(pixels, won.rgba[::finer, ::finer])
+    assert page.errors == []
     page.page.close()
 
 
@@ -869,10 +868,10 @@ def test_odd_layers_under_odd_names_in_every_mode(
     modes = ["channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"]
     for layer in maps:
         for mode in modes:
-            # Of fewer channels than it needs, a mode shows one.
-            one = mode == "rgb" and maps[layer].shape[-1] < 3
+            # A mode falls back to one channel where the layer has fewer than it needs.
+            falls_back = mode == "rgb" and maps[layer].shape[-1] < 3
             with np.errstate(all="ignore"):
-                made = render(odd, layer, "channel" if one else mode, scale="channel")
+                made = render(odd, layer, "channel" if falls_back else mode, scale="channel")
             pixels = page.show(
                 made.title, layer=quote(layer), mode=mode, channel=0, scale="channel", cmap="magma"
             )
@@ -883,7 +882,7 @@ def test_odd_layers_under_odd_names_in_every_mode(
     expect(page.page.locator("main img")).to_have_count(1)
     page.page.locator("#output").hover()
     expect(page.page.locator("#place")).to_contain_text("row 1, column 2")
-    assert page.wrong == []
+    assert page.errors == []
     page.page.close()
 
 
@@ -902,7 +901,7 @@ def test_files_under_odd_names(browser: BrowserContext, tmp_path: Path) -> None:
     assert page.page.url.startswith(f"{path.as_uri()}#")
     page.page.go_back()
     expect(page.page.locator("#title")).to_contain_text("block1_conv1")
-    assert page.wrong == []
+    assert page.errors == []
     page.page.close()
 
 
@@ -917,7 +916,7 @@ def test_the_smallest_picture(browser: BrowserContext, photo: RGB8, tmp_path: Pa
             pixels = page.show(made.title, layer=layer, mode=mode, channel=3, cmap="magma")
             assert pixels.shape == made.rgba.shape
             assert np.abs(pixels.astype(int) - made.rgba).mean() < 2
-    # Of a dead channel the words under the picture are the kernel's too.
+    # For a dead channel too, the text under the picture equals the kernel's.
     dead = int(np.flatnonzero(~tiny["block5_pool"].any(axis=(0, 1)))[0])
     page.show(f"block5_pool · channel {dead}", layer="block5_pool", channel=dead, mode="channel")
     said = source_line(tiny, render(tiny, "block5_pool", channel=dead))
@@ -928,11 +927,11 @@ def test_the_smallest_picture(browser: BrowserContext, photo: RGB8, tmp_path: Pa
     expect(page.page.locator("#place")).to_contain_text(
         re.compile("^row 0, column 0: .* sees input rows 0–31, columns 0–31$")
     )
-    assert page.wrong == []
+    assert page.errors == []
     page.page.close()
 
 
-def test_a_network_of_ones_own_without_fields_and_with_2048_channels(
+def test_a_custom_network_without_receptive_fields_and_with_2048_channels(
     browser: BrowserContext, photo: RGB8, tmp_path: Path
 ) -> None:
     import keras
@@ -960,19 +959,19 @@ def test_a_network_of_ones_own_without_fields_and_with_2048_channels(
         assert pixels.shape == made.rgba.shape
         assert np.abs(pixels.astype(int) - made.rgba).mean() < 2
     opened.show("wide · channel 5", layer="wide", channel=5, mode="channel")
-    # A unit that sees nobody knows what still has a place and a value.
+    # A unit with an unknown receptive field still has a position and a value.
     page.locator("#output").hover()
     value = float(own["wide"][3, 3, 5])
     expect(page.locator("#place")).to_have_text(re.compile(r"^row 3, column 3: ≈ [\d.e-]+$"))
-    said = float(opened.says().partition("≈ ")[2])
+    said = float(opened.place_text().partition("≈ ")[2])
     assert said == pytest.approx(value, abs=0.002 * float(own["wide"][..., 5].max()))
     assert page.evaluate(YELLOW) == []
-    # The slider's end, the small pictures, and a tile of the grid.
+    # Open channels with the slider's End key, a thumbnail, and a tile of the grid.
     page.get_by_label("channel", exact=True).press("End")
     opened.pixels("wide · channel 2047")
-    films = page.locator("#strip button")
-    expect(films).to_have_count(8)
-    films.nth(2).click()
+    thumbnails = page.locator("#strip button")
+    expect(thumbnails).to_have_count(8)
+    thumbnails.nth(2).click()
     opened.pixels(f"wide · channel {telling_channels(own, 'wide', 3)[2]}")
     page.get_by_role("button", name="all 2048").click()
     made = render(own, "wide", "grid")
@@ -986,5 +985,5 @@ def test_a_network_of_ones_own_without_fields_and_with_2048_channels(
         box["y"] + (top + bottom) / 2 / made.rgba.shape[0] * box["height"],
     )
     opened.pixels("wide · channel 1500")
-    assert opened.wrong == []
+    assert opened.errors == []
     page.close()

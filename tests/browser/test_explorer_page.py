@@ -1,4 +1,4 @@
-"""The explorer as a person meets it: in a real page, moved by mouse and keyboard."""
+"""The explorer on a real page: its controls, zoom, mouse, upload, and layout."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def shown(page: NotebookPage, label: str) -> str:
     """Return the text of the option that a dropdown shows."""
     text = page.control(label).locator("select").evaluate("s => s.options[s.selectedIndex].text")
     assert isinstance(text, str)
-    # ipywidgets keeps spaces apart by making them non-breaking.
+    # ipywidgets makes the spaces in options non-breaking.
     return text.replace("\xa0", " ")
 
 
 def settle(page: NotebookPage, trait: str, value: object, before: Picture) -> Picture:
-    """Wait until the trait has the value and the page shows another picture, the kernel's own."""
+    """Wait for the trait's value and for a new picture that equals the kernel's; return it."""
     page.wait_value(f"explorer.{trait}", value)
     return page.wait_picture_equal(CANVAS, unlike=before)
 
@@ -55,7 +55,7 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     picture = page.wait_picture_equal(CANVAS)
     assert not picture.blank
     page.screenshot(f"{page.server.front_end}-first")
-    # Without a connection the first thing to see says so, and what to do about it.
+    # Offline, a notice says that these are not ImageNet weights, and how to download those.
     notice = page.page.locator(".vgg-notice")
     assert "NOT ImageNet weights" in notice.inner_text()
     advice = page.page.get_by_text("vgg-widget weights --download")
@@ -98,22 +98,22 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     assert page.console_errors() == []
 
 
-def test_a_bad_entry_is_told_under_the_controls(front_end: OpenNotebook) -> None:
+def test_a_bad_entry_shows_an_error_under_the_controls(front_end: OpenNotebook) -> None:
     page = front_end(RANDOM)
     page.ask("explorer.mode = 'composite'\nNone")
     picture = page.wait_picture_equal(CANVAS)
     page.type_into("channels", "1, 999")
-    told = page.page.get_by_text("choose whole numbers from 0 to 63")
-    told.wait_for()
+    message = page.page.get_by_text("choose whole numbers from 0 to 63")
+    message.wait_for()
     assert page.ask("explorer.channels") == []
     assert page.wait_picture_equal(CANVAS) == picture
     page.type_into("channels", "1, 9")
     settle(page, "channels", [1, 9], picture)
-    told.wait_for(state="hidden")
+    message.wait_for(state="hidden")
     assert page.console_errors() == []
 
 
-def test_a_zoom_stays_over_layers_and_home_goes_back(lab: OpenNotebook) -> None:
+def test_a_zoom_is_kept_across_layers_and_home_resets_it(lab: OpenNotebook) -> None:
     page = lab(RANDOM)
     whole = page.wait_picture_equal(CANVAS)
     page.click_toolbar("Zoom to rectangle")
@@ -132,7 +132,7 @@ def test_a_zoom_stays_over_layers_and_home_goes_back(lab: OpenNotebook) -> None:
 
 
 @pytest.mark.slow
-def test_a_zoom_brings_no_handle_to_the_corner(front_end: OpenNotebook) -> None:
+def test_a_zoom_shows_no_resize_handle(front_end: OpenNotebook) -> None:
     page = front_end(RANDOM, fresh=True)
     whole = page.wait_picture_equal(CANVAS)
     page.click_toolbar("Zoom to rectangle")
@@ -144,7 +144,7 @@ def test_a_zoom_brings_no_handle_to_the_corner(front_end: OpenNotebook) -> None:
 
 
 @pytest.mark.slow
-def test_a_zoom_on_a_page_that_was_loaded_anew_brings_none(lab: OpenNotebook) -> None:
+def test_a_zoom_after_a_reload_shows_no_resize_handle(lab: OpenNotebook) -> None:
     page = lab(RANDOM, fresh=True)
     whole = page.wait_picture_equal(CANVAS)
     page.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
@@ -158,7 +158,7 @@ def test_a_zoom_on_a_page_that_was_loaded_anew_brings_none(lab: OpenNotebook) ->
     assert page.handle() == 0
 
 
-# What happens where a mouse crosses the picture within 33 ms.
+# The events of a mouse that crosses the picture within 33 ms.
 CROSS = """canvas => {
   const { left, top } = canvas.getBoundingClientRect();
   const does = (kind, x) =>
@@ -175,22 +175,22 @@ for name in ("motion_notify_event", "figure_leave_event"):
 
 
 def test_nothing_is_marked_when_the_mouse_has_crossed_the_picture(front_end: OpenNotebook) -> None:
-    # The kernel alone marks: the page would hold back all moves but the last.
+    # A budget of 0 leaves the marks to the kernel: the page would send only the last move.
     page = front_end(RANDOM, f"explorer.page_budget = 0\n{NOTE}")
     untouched = page.wait_picture_equal(CANVAS)
     page.page.locator(".jupyter-matplotlib-canvas-div canvas").last.evaluate(CROSS)
-    # ipympl's page holds the last move back, and the leaving not.
+    # ipympl delays the last move but not the leave event.
     page.wait_value("heard", ["notify", "leave", "notify"])
     wait_words(page, "place", HINT)
     page.wait_picture_equal(CANVAS)
     assert page.canvas_rows() == untouched
-    # It points again when it comes back.
+    # Pointing works again when the mouse returns.
     page.hover_canvas((0.25, 0.5))
     wait_words(page, "place", "input row")
     assert page.errors() == []
 
 
-def test_a_dragged_slider_ends_on_its_own_picture(lab: OpenNotebook) -> None:
+def test_a_dragged_slider_ends_on_the_picture_of_its_channel(lab: OpenNotebook) -> None:
     page = lab(RANDOM, "explorer.layer = 'block5_conv1'")
     picture = page.wait_picture_equal(CANVAS)
     for fraction in (0.9, 0.1, 0.6, 0.3, 0.95):
@@ -249,7 +249,7 @@ def test_inline_plots_stay_inline(lab: OpenNotebook) -> None:
         "_ = plt.plot([2, 1])",
     )
     page.wait_picture_equal(CANVAS)
-    # Each plot is a picture in its own cell's output, and not in an ipympl canvas.
+    # Each plot is an image in its cell's output, not an ipympl canvas.
     assert page.page.locator(".jp-RenderedImage img").count() == 2
     assert page.ask("plt.get_fignums()") == []
 
@@ -264,11 +264,11 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(
     picture = page.page.locator(".jp-OutputArea-output img").first
     assert picture.evaluate("image => [image.complete, image.naturalWidth]") == [True, 770]
     page.screenshot("lab-demo")
-    # What the demo says to press, once the cell is clicked.
+    # The demo tells the reader to click the cell and press these keys.
     page.page.locator(".jp-CodeCell .cm-content").first.click()
     page.page.keyboard.press("Shift+Enter")
     canvas = page.page.locator(".jupyter-matplotlib-canvas-div canvas").first
-    # It has a kernel of its own, which imports TensorFlow first.
+    # The new kernel has to import TensorFlow first.
     canvas.wait_for(timeout=1000 * RUN_SECONDS)
     assert page.errors() == []
 
@@ -313,7 +313,7 @@ def test_the_figure_is_as_wide_as_the_page_has_room_for(lab: OpenNotebook, width
     toolbar = page.page.locator(".jupyter-matplotlib-toolbar").bounding_box()
     assert toolbar is not None
     assert toolbar["x"] + toolbar["width"] <= width
-    # Clicks are where they are seen.
+    # A click selects the location under the mouse.
     shown = side_of(page, MAP)
     left, top, right, bottom = shown.limits
     page.click_canvas(shown.point((left + right) / 2, (top + bottom) / 2))
@@ -343,7 +343,7 @@ def test_every_word_has_room_in_every_font(lab: OpenNotebook) -> None:
     page = lab(f"{LONG_NAMES}\n{ONE_CELL}", viewport=(1800, 1000), fresh=True)
     page.wait_picture_equal(CANVAS)
     for font in FONTS:
-        # Firefox takes another font for dropdowns than Chromium does.
+        # Firefox uses another font for dropdowns than Chromium.
         style = f".vgg-explorer :is(select, label) {{ font: {font} !important }}"
         page.page.add_style_tag(content=style)
         page.ask("explorer.mode = 'channel'\nNone")

@@ -1,4 +1,4 @@
-"""Opening a picture, taking things away, and the page around the explorer, in a real browser."""
+"""Opening images, saving files, and following the theme of the page, in a real browser."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ pytestmark = pytest.mark.browser
 
 
 def read(page: NotebookPage, button: str) -> tuple[str, bytes]:
-    """Press a button that saves, and return the name and content of what is downloaded."""
+    """Click a save button, and return the name and the content of the downloaded file."""
     with page.page.expect_download() as download:
         page.click_button(button)
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
-def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_path: Path) -> None:
-    # The kernel alone draws: words that the page paints are in the page's own font.
+def test_an_image_is_opened_and_everything_is_saved(lab: OpenNotebook, tmp_path: Path) -> None:
+    # A budget of 0 makes the kernel draw everything: the page paints text in another font.
     page = lab(EXPLORER, "explorer.page_budget = 0\nexplorer.location = (9, 5)")
     first = page.wait_picture_equal(CANVAS)
     page.click_button("Open & save")
@@ -50,13 +50,13 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
     assert name == f"{LAYER}-channel7.png"
     with Image.open(io.BytesIO(png)) as saved:
         same = np.asarray(saved.convert("RGB"))
-    # The line at the foot apart, what is seen is what is saved, marks and all.
+    # Apart from the footer, the saved image equals the picture on show, marks included.
     above = int(0.94 * first.height)
     assert (same[:above] == pixels_of(page, painted=False)[:above]).all()
     assert_framed(same, side_of(page, INPUT), field(LAYER, 9, 5, (112, 96)))
     name, svg = read(page, "save SVG")
     assert name == f"{LAYER}-channel7.svg"
-    assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own
+    assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - trusted
     name, pdf = read(page, "save PDF")
     assert name == f"{LAYER}-channel7.pdf"
     assert pdf.startswith(b"%PDF-")
@@ -87,12 +87,12 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
     page.click_button("show code")
     expect(area).to_have_count(0)
 
-    # A wrong path is told, and nothing is lost.
+    # A wrong path shows an error and keeps the picture.
     page.type_into("picture", "/nowhere/cat.jpg")
-    # It stays, to be corrected.
+    # The wrong path stays in the field, to be corrected.
     expect(page.page.get_by_label("picture", exact=True)).to_have_value("/nowhere/cat.jpg")
-    told = wait_words(page, "problem", "/nowhere/cat.jpg")
-    assert told.count(".") <= 3
+    message = wait_words(page, "problem", "/nowhere/cat.jpg")
+    assert message.count(".") <= 3
     assert page.wait_picture_equal(CANVAS) == first
     page.type_into("channel number", "8")
     wait_words(page, "caption", "channel 8 ")
@@ -107,7 +107,7 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
     page.type_into("picture", str(tmp_path / "wide.png"))
     page.wait_value("list(explorer.image.shape)", [120, 200, 3])
     wide = page.wait_picture_equal(CANVAS, unlike=second)
-    # Its own pixels are on show.
+    # The input shows the pixels of the new image.
     shown, pixels = side_of(page, INPUT), pixels_of(page)
     greys = [shown.colour(pixels, x, 48) for x in (8, 40, 80, 120, 150)]
     expected = [200 * (x + 0.5) / 160 for x in (8, 40, 80, 120, 150)]
@@ -127,7 +127,7 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
         "[explorer.mode, explorer.cmap, explorer.location]", ["channel", "viridis", None]
     )
     page.wait_picture_equal(CANVAS)
-    # The whole of it again, and still the last picture.
+    # Reset undoes the zoom and keeps the last opened image.
     assert page.ask("[*explorer.figure.axes[0].get_xlim()]") == [-0.5, 159.5]
     assert page.ask("list(explorer.image.shape)") == [120, 200, 3]
     unharmed(page)
@@ -146,7 +146,7 @@ def test_the_open_panel_is_remembered_and_the_theme_followed(lab: OpenNotebook) 
     assert not page.control("gamma").is_visible()
     page.click_button("Display")
     expect(page.control("gamma")).to_be_visible()
-    # Who runs the cell again goes on where he was.
+    # Running the cell again keeps the panel open.
     page.run_all()
     light = page.wait_picture_equal(CANVAS)
     expect(page.control("gamma")).to_be_visible()
@@ -161,14 +161,14 @@ def test_the_open_panel_is_remembered_and_the_theme_followed(lab: OpenNotebook) 
         dark = page.wait_picture_equal(CANVAS, unlike=light)
         assert corner(page) == [17, 17, 17]
         page.screenshot("lab-dark")
-        # Words and frames are light there, and the pictures the same.
+        # Text is light on the dark background.
         assert (pixels_of(page)[:, -60:].min(axis=-1) > 200).sum() > 20
-        # A theme of one's own is stronger than the page's.
+        # The theme dropdown overrides the page's theme.
         page.select("theme", "light")
         assert page.wait_picture_equal(CANVAS, unlike=dark) == light
         page.select("theme", "auto")
         assert page.wait_picture_equal(CANVAS, unlike=light) == dark
-        # Another channel, painted without drawing all, keeps the colours.
+        # A channel that is painted without a full redraw keeps the theme.
         page.type_into("channel number", "8")
         wait_words(page, "caption", "channel 8 ")
         page.wait_picture_equal(CANVAS, unlike=dark)

@@ -1,4 +1,4 @@
-"""The main walk in Firefox: every picture, number and word as in Chromium."""
+"""The main walkthrough in Firefox: the same pictures, numbers and texts as in Chromium."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def started(home: Path) -> Iterator[Firefox]:
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirefoxPage]:
-    """A notebook in JupyterLab in Firefox, which knows what an empty one logs."""
+    """Open JupyterLab in Firefox, and record what an empty notebook logs."""
     home = tmp_path_factory.mktemp("firefox")
     with started(home / "browser") as firefox:
         server = start_server("lab", home / "server")
@@ -89,7 +89,7 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirefoxPage]:
 
 @pytest.fixture
 def page(notebook: FirefoxPage, request: pytest.FixtureRequest) -> Iterator[FirefoxPage]:
-    """A page that shows a small explorer."""
+    """Show a small explorer in the notebook."""
     notebook.turn([EXPLORER])
     notebook.run_all()
     assert notebook.errors(stderr=False) == []
@@ -98,7 +98,7 @@ def page(notebook: FirefoxPage, request: pytest.FixtureRequest) -> Iterator[Fire
         _keep(notebook, f"firefox-{request.node.name}")
 
 
-def test_the_main_walk(page: FirefoxPage) -> None:
+def test_the_main_walkthrough(page: FirefoxPage) -> None:
     whole = page.wait_picture_equal(CANVAS)
     assert_painted(page)
     seen, shown = side_of(page, INPUT), side_of(page, MAP)
@@ -125,7 +125,7 @@ def test_the_main_walk(page: FirefoxPage) -> None:
     page.wait_value("explorer.location", None)
     leave_picture(page)
 
-    # The keys go to the picture that was clicked, and to the slider that has the focus.
+    # Keys go to the clicked picture or to the focused slider.
     page.page.keyboard.press("ArrowRight")
     wait_words(page, "caption", "channel 8 ")
     assert_painted(page)
@@ -187,7 +187,7 @@ def test_the_page_paints_and_answers_while_the_kernel_has_other_work(page: Firef
     assert said.startswith("row 20, column 6: ")
     assert re.search("[≈≥≤]", said)
     free(page)
-    # Then it draws what was painted, and says what is under the mouse.
+    # The kernel then draws the painted channel, and sends the exact value under the mouse.
     page.wait_value("explorer.channel", 77)
     page.wait_picture_equal(CANVAS)
     place = wait_words(page, "place", "row 20, column 6: ")
@@ -202,7 +202,7 @@ def test_no_exact_value_of_another_channel_is_said(page: FirefoxPage) -> None:
     assert_says_no_value_of_another_channel(page)
 
 
-def test_what_does_not_exist_is_told_and_nothing_is_lost(page: FirefoxPage) -> None:
+def test_a_missing_channel_shows_an_error_and_keeps_the_picture(page: FirefoxPage) -> None:
     whole = page.wait_picture_equal(CANVAS)
     page.type_into("channel number", "300")
     problem = wait_words(page, "problem", "channel 300")
@@ -233,7 +233,7 @@ def test_the_pages_theme_is_followed(page: FirefoxPage) -> None:
 
 
 def test_the_explorer_as_a_file(photo: RGB8, tmp_path: Path) -> None:
-    """The main walk on a page without kernel, server and network."""
+    """The saved page works without kernel, server or network."""
     activations = FeatureExtractor("kmeans", size=None)(photo)
     layer = "block3_conv1"
     channel = int(telling_channels(activations, layer, 1)[0])
@@ -260,7 +260,7 @@ def test_the_explorer_as_a_file(photo: RGB8, tmp_path: Path) -> None:
         tab.locator("#title").click()
         tab.keyboard.press("ArrowRight")
         assert_is_channel(channel + 1)
-        # The unit in row 6 and column 10, in its middle.
+        # The middle of the unit in row 6, column 10.
         tab.locator("#output").scroll_into_view_if_needed()
         box = tab.locator("#output").bounding_box()
         height, width = activations.image.shape[:2]
@@ -289,11 +289,11 @@ def test_the_explorer_as_a_file(photo: RGB8, tmp_path: Path) -> None:
         pixels(made.title)
         tab.driver.go_back()
         assert_is_channel(channel + 1)
-        # A link to a place, opened by itself.
+        # A link to a channel, opened from an empty page.
         tab.driver.navigate("about:blank")
         tab.driver.navigate(f"{path.as_uri()}#layer={layer}&channel=9&scale=layer")
         assert_is_channel(9, "layer")
-        # Nothing but the file was asked for, and nothing complained of.
+        # The page requested nothing beside its own file, and logged no errors.
         asked_for = tab.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
         assert [one for one in asked_for if not one.startswith("data:")] == []
         assert firefox.complaints() == []

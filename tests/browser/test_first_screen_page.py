@@ -1,4 +1,4 @@
-"""The strips around the picture, the buttons of modes, and the room that all of it takes."""
+"""The strips of thumbnails, the mode buttons, and the layout around the picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_not_pressed(button: Locator) -> None:
 
 
 def height_on_page(page: NotebookPage) -> float:
-    """Return how high the picture's canvas is, in pixels of the page."""
+    """Return the height of the picture's canvas in CSS pixels."""
     box = page.picture_canvas().bounding_box()
     assert box is not None
     return box["height"]
@@ -36,7 +36,7 @@ def test_layers_and_channels_are_a_click_away(front_end: OpenNotebook) -> None:
     images = network.locator("img")
     expect(images).to_have_count(6)
     assert all(images.evaluate_all("all => all.map((one) => one.complete && one.naturalWidth)"))
-    # Of VGG19: 16 convolutions and 5 pools.
+    # VGG19 has 16 convolutions and 5 pools.
     expect(network.locator(".vgg-strip-button")).to_have_count(21)
     page.screenshot(f"{kind}-first-screen")
 
@@ -91,7 +91,7 @@ def test_strips_are_used_without_a_mouse(lab: OpenNotebook) -> None:
     button = page.strip_button("network", "block5_pool")
     button.focus()
     page.page.keyboard.press("Tab")
-    # It was the last of its row.
+    # It is the last button of the strip, so Tab leaves the strip.
     expect(button).not_to_be_focused()
     page.page.keyboard.press("Shift+Tab")
     expect(button).to_be_focused()
@@ -109,7 +109,7 @@ def test_strips_are_used_without_a_mouse(lab: OpenNotebook) -> None:
     unharmed(page)
 
 
-def test_the_page_is_as_long_as_the_picture_is_high(lab: OpenNotebook) -> None:
+def test_a_lower_picture_makes_the_page_shorter(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     before = page.wait_picture_equal(CANVAS)
     upright = height_on_page(page)
@@ -118,7 +118,7 @@ def test_the_page_is_as_long_as_the_picture_is_high(lab: OpenNotebook) -> None:
     page.ask("explorer.image = explorer.image[: len(explorer.image) // 2]\nNone")
     lower = page.wait_picture_equal(CANVAS, unlike=before)
     assert (lower.width, lower.height < before.height) == (before.width, True)
-    # The page follows a moment later.
+    # The page resizes its canvas a moment later.
     expect(page.picture_canvas()).to_have_js_property("height", lower.height)
     shorter = height_on_page(page)
     assert shorter < 0.75 * upright
@@ -129,7 +129,7 @@ def test_the_page_is_as_long_as_the_picture_is_high(lab: OpenNotebook) -> None:
     unharmed(page)
 
 
-def test_nothing_moves_when_an_error_is_told(lab: OpenNotebook) -> None:
+def test_nothing_moves_when_an_error_is_shown(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.mode = 'composite'\nNone")
     page.wait_picture_equal(CANVAS)
@@ -145,7 +145,7 @@ def test_nothing_moves_when_an_error_is_told(lab: OpenNotebook) -> None:
     assert canvas == before[0]
     assert under is not None
     assert before[1] is not None
-    # A sentence of two lines may be a little higher than the line that it stands for.
+    # An error of two lines may be slightly higher than the line that it replaces.
     assert under["y"] == pytest.approx(before[1]["y"], abs=30)
     page.type_into("channels", "1, 9")
     expect(error).to_be_hidden()

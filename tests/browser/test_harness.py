@@ -1,4 +1,4 @@
-"""The harness itself: what goes wrong in a notebook is seen."""
+"""The test harness: errors in a notebook are reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_errors_are_caught(front_end: OpenNotebook) -> None:
-    # Without ipywidgets in the kernel, Voila's own first message finds no one there.
+    # Voila's first comm message fails if ipywidgets is not imported in the kernel.
     page = front_end("import ipywidgets\n1 / 0", allow_errors=True)
     assert page.errors() == ["ZeroDivisionError: division by zero"]
     page.page.evaluate("console.error('ours')")
@@ -37,7 +37,7 @@ print("ours", file=sys.stderr)
 """
 
 
-def test_what_ipykernel_leaves_behind_is_no_error_of_ours(lab: OpenNotebook) -> None:
+def test_warnings_of_ipykernel_are_not_counted_as_errors(lab: OpenNotebook) -> None:
     page = lab(ENDED_SUBSHELL)
     assert "Task was destroyed" in page.page.locator(".jp-OutputArea-output").first.inner_text()
     assert page.errors() == ["ours"]

@@ -1,7 +1,7 @@
-"""A jump to a smaller layer lands where it is aimed, on the page and in the kernel.
+"""A jump to a layer with fewer channels ends on the requested one, on the page and in the kernel.
 
-A page that gets a slider's new maximum before its new value cuts the old value off, and sends that
-back to the kernel as if a person had moved the slider.
+A page that gets a slider's new maximum before its new value clamps the old value, and sends the
+clamped value to the kernel as if the user had moved the slider.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ PLACE = "[explorer.layer, explorer.channel]"
 
 
 def assert_stays(page: NotebookPage, layer: str, channel: int, explorer: str = "explorer") -> None:
-    """Assert that page and kernel agree on a channel once the page has said all that it has to."""
+    """Assert that page and kernel agree on a channel after the kernel has handled all replies."""
     index = 0 if explorer == "explorer" else 1
     number = page.control("channel number", index).locator("input")
     expect(number).to_have_value(str(channel), timeout=1000 * ACTION_SECONDS)
     handle = page.control("channel", index).locator(".noUi-handle")
     expect(handle).to_have_attribute("aria-valuetext", str(channel))
-    # What the page sends back is on its way by now, and is handled before this question.
+    # By now the page has sent its replies; the kernel handles them before this request.
     assert page.ask(f"[{explorer}.layer, {explorer}.channel]") == [layer, channel]
     wait_words(page, "caption", f"channel {channel} ", index)
     page.wait_picture_equal(f"{explorer}.canvas", index)
@@ -50,7 +50,7 @@ def test_a_jump_to_a_smaller_layer_lands_on_its_channel(front_end: OpenNotebook)
     page = front_end(DEEP)
     page.ask("explorer.layer, explorer.channel = 'block3_conv1', 200\nNone")
     assert_stays(page, "block3_conv1", 200)
-    # The circuit's first button says which channel of the layer before it opens.
+    # The first button of the circuit names the channel of the previous layer that it opens.
     numbered = re.compile(r"^channel \d")
     card = page.page.locator(".vgg-explorer button:visible", has_text=numbered).first
     aimed = int(card.inner_text().removeprefix("channel "))
@@ -85,7 +85,7 @@ other
     assert_stays(page, "block1_conv2", 5)
     page.ask("explorer.open_channel(411, 'block4_conv2')\nNone")
     assert_stays(page, "block4_conv2", 411)
-    # A linked explorer goes along, there and back by a key, and to the first channel by another.
+    # A linked explorer follows the jump, the way back (Backspace), and the reset (R).
     assert_stays(page, "block4_conv2", 411, "other")
     page.click_canvas((0.93, 0.97))
     page.page.keyboard.press("Backspace")
@@ -97,7 +97,7 @@ other
     assert_stays(page, "block1_conv2", 5)
     assert_stays(page, "block1_conv2", 5, "other")
 
-    # Played through the layers, a channel that a layer does not have becomes its last.
+    # Playing through the layers, a channel that a layer lacks becomes its last channel.
     page.ask("explorer.layer, explorer.channel = 'block5_pool', 300\nNone")
     page.click_button("Play")
     page.select("through", "the layers")

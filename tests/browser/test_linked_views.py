@@ -1,4 +1,4 @@
-"""The linked pictures as a person uses them: pointing, clicking, keys, and what is to be seen."""
+"""The linked pictures: pointing, clicking, keys, and the marks and texts that they show."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.browser
     ["lab", *(pytest.param(one, marks=pytest.mark.slow) for one in ("notebook7", "voila"))],
     indirect=True,
 )
-def test_the_main_walk(front_end: OpenNotebook) -> None:
+def test_the_main_walkthrough(front_end: OpenNotebook) -> None:
     page = front_end(EXPLORER)
     whole = page.wait_picture_equal(CANVAS)
     seen, shown = side_of(page, INPUT), side_of(page, MAP)
@@ -71,8 +71,8 @@ def test_the_main_walk(front_end: OpenNotebook) -> None:
     )
     bars = page.page.locator(".vgg-explorer button", has_text=re.compile(r"^channel \d"))
     expect(bars).to_have_text([f"channel {number}" for number in ranked[0]])
-    told = page.page.locator(".widget-html:has(.vgg-bar)").all_inner_texts()
-    assert [float(text) for text in told] == pytest.approx(ranked[1], rel=1e-3)
+    numbers = page.page.locator(".widget-html:has(.vgg-bar)").all_inner_texts()
+    assert [float(text) for text in numbers] == pytest.approx(ranked[1], rel=1e-3)
     drawn = page.page.locator(".vgg-bar")
     lengths = drawn.evaluate_all("bars => bars.map((bar) => bar.getBoundingClientRect().width)")
     strongest = lengths[0] / ranked[1][0]
@@ -84,7 +84,7 @@ def test_the_main_walk(front_end: OpenNotebook) -> None:
     page.wait_picture_equal(CANVAS)
     wait_framed(page, seen, field(LAYER, 9, 5, SHAPE))
 
-    # The keys go to the picture that was clicked.
+    # Keys go to the clicked picture.
     page.click_canvas(here)
     page.wait_value("explorer.location", None)
     page.page.keyboard.press("Backspace")
@@ -111,11 +111,11 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     page.wait_picture_equal(CANVAS)
     seen, shown = side_of(page, INPUT), side_of(page, MAP)
 
-    # The input says its own colour, and what the nearest unit makes of it.
+    # On the input, the text gives the pixel's colour and the value of the nearest unit.
     page.hover_canvas(seen.point(61, 40))
     place = wait_words(page, "place", "input row 40, column 61: RGB ")
     red, green, blue = page.ask("explorer.activations.image[40, 61].tolist()")
-    # Fields of this layer are centred 4 pixels apart, from 1.5 on: 10 × 4 + 1.5, 15 × 4 + 1.5.
+    # This layer's fields are centred every 4 pixels from 1.5 on: 10 × 4 + 1.5, 15 × 4 + 1.5.
     assert f"RGB {red}, {green}, {blue} · nearest unit row 10, column 15: " in place
     expected = value(page, LAYER, 10, 15, 7)
     assert number_after(place, "column 15:") == pytest.approx(expected, rel=1e-3)
@@ -124,13 +124,13 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     page.wait_value("explorer.location", [10, 15])
     wait_framed(page, seen, field(LAYER, 10, 15, SHAPE))
 
-    # At the border part of the field lies outside, and that is told.
+    # At the border the text says that the field is clipped.
     page.hover_canvas(shown.point(*center(LAYER, 0, 23)))
     place = wait_words(page, "place", "row 0, column 23: ")
     assert "sees input rows 0–13, columns 82–95" in place
     assert "24 × 24 field is clipped by the border (10 px above it, 10 px right of it)" in place
     wait_framed(page, seen, field(LAYER, 0, 23, SHAPE))
-    # Beside the pictures the mouse is nowhere: the chosen location is on show again.
+    # Beside the pictures, text and marks are those of the chosen location again.
     page.hover_canvas((0.93, 0.5))
     wait_words(page, "place", "location: row 10, column 15: ")
     page.wait_picture_equal(CANVAS)
@@ -143,7 +143,7 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     wait_words(page, "place", "location: row 20, column 3: ")
     wait_framed(page, seen, field(LAYER, 20, 3, SHAPE))
     wait_framed(page, shown, unit_cell(LAYER, 20, 3))
-    # A location stays where it is on the image when the layer is another one.
+    # The location keeps its place on the image when the layer changes.
     page.select("layer", "└ block5_pool")
     wait_words(page, "place", "location: row 2, column 0: ")
     page.wait_picture_equal(CANVAS)
@@ -157,7 +157,7 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     wait_framed(page, seen, None)
     wait_framed(page, shown, None)
 
-    # The same place twice is chosen and let go; a drag is no click.
+    # A second click on the location clears it; a drag is not a click.
     here = shown.point(*center(LAYER, 5, 6))
     page.click_canvas(here)
     page.wait_value("explorer.location", [5, 6])
@@ -167,7 +167,7 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     page.click_canvas(here)
     page.wait_value("explorer.location", None)
 
-    # While the toolbar's zoom or pan is on, the mouse is its own.
+    # While the toolbar's zoom or pan is active, the mouse selects no location.
     for tool in ("Zoom to rectangle", "Left button pans"):
         page.click_toolbar(tool)
         page.hover_canvas(here)
@@ -190,7 +190,7 @@ def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook)
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowDown", "b"):
         keys.press(key)
     page.wait_value(traits, ["block3_conv2", 8, True])
-    # In the words that were chosen from, although that side has a name in torchvision alone.
+    # The caption uses the name in the dropdown, although only torchvision names that side.
     layer = "block3_conv2 before ReLU (features.12)"
     wait_words(page, "caption", f"{layer} · 28 × 24 × 256 · channel 8 ")
     assert page.control("channel number").locator("input").input_value() == "8"
@@ -200,7 +200,7 @@ def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook)
     page.wait_value(traits, ["block2_pool", 8, False])
     keys.press("Escape")
     wait_words(page, "place", HINT)
-    # At the first channel there is no one before.
+    # ArrowLeft at the first channel does not raise.
     page.type_into("channel number", "0")
     page.wait_value("explorer.channel", 0)
     page.click_canvas((0.93, 0.97))
@@ -220,13 +220,13 @@ def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook)
     page.wait_value("[explorer.overlay, explorer.mode]", [0.0, "channel"])
     assert page.ask(traits) == [LAYER, 7, False]
     field_of_path.fill("")
-    # A dropdown finds its options by letters.
+    # Letters select the options of a dropdown.
     page.control("more").locator("select").focus()
     keys.press("r")
     page.wait_value("explorer.mode", "rainbow")
-    # Neither made the notebook insert, cut or leave cells.
+    # No key inserted or cut a cell of the notebook.
     assert page.page.locator(".jp-Cell").count() == cells
-    # The Tab key goes on from the picture.
+    # Tab moves the focus off the picture.
     canvas = page.page.locator(".jupyter-matplotlib-canvas-div")
     canvas.focus()
     keys.press("Tab")
@@ -265,7 +265,7 @@ other
     wait_words(page, "place", "row 9, column 5: ")
     seen, shown = side_of(page, INPUT), side_of(page, MAP)
     wait_framed(page, seen, field(LAYER, 9, 5, SHAPE))
-    # Gone, the other one leaves this one as it is.
+    # Closing the other explorer does not change this one.
     page.ask("other.close()\nNone")
     expect(page.page.locator(".jupyter-matplotlib-canvas-div")).to_have_count(1)
     leave_picture(page)
@@ -314,7 +314,7 @@ def test_hasty_hands_end_on_the_right_picture(lab: OpenNotebook) -> None:
     page.wait_value("explorer._pointing.marks().box", None)
     swept = page.wait_picture_equal(CANVAS)
     assert_framed(pixels_of(page), seen, None)
-    # Nothing of the marks, or of channels on the way, is left.
+    # A full redraw changes nothing: no marks or intermediate channels are left.
     page.ask("explorer.figure.canvas.draw()\nNone")
     assert page.wait_picture_equal(CANVAS) == swept
     unharmed(page)

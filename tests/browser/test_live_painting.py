@@ -1,4 +1,4 @@
-"""Channels that the page paints by itself: at once, to the byte, and gone where it cannot."""
+"""Painting on the page: at once, byte for byte as the kernel draws, or left to the kernel."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from .sight import (
 pytestmark = pytest.mark.browser
 
 
-def test_a_step_is_on_the_page_while_the_kernel_has_other_work(lab: OpenNotebook) -> None:
+def test_a_step_is_painted_while_the_kernel_is_busy(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
     side, truth, other = side_of(page, MAP), expected(page, 8), expected(page, 200)
@@ -62,7 +62,7 @@ def test_a_step_is_on_the_page_while_the_kernel_has_other_work(lab: OpenNotebook
     page.wait_value("explorer.channel", 6)
     page.wait_picture_equal(CANVAS)
     assert_painted(page)
-    # A cell's own step is painted as well.
+    # A channel set by a cell is painted as well.
     page.ask("setattr(explorer, 'channel', 200)")
     page.page.wait_for_timeout(300)
     assert_shows(page, side, other)
@@ -93,7 +93,7 @@ def test_what_is_painted_is_what_the_kernel_draws(lab: OpenNotebook, width: int)
 
 
 @pytest.mark.slow
-def test_a_drag_needs_no_frame_of_the_kernels_before_it_rests(lab: OpenNotebook) -> None:
+def test_a_slider_drag_needs_no_kernel_frame_until_it_stops(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
     counting = """
@@ -122,7 +122,7 @@ explorer.canvas.send = _counted
     assert last > 100
     page.wait_value("explorer.channel", last)
     page.page.wait_for_timeout(700)
-    # The last, and one where a busy machine made the mouse rest.
+    # Frames of the last channel, and of one where a busy machine made the mouse pause.
     assert page.ask("len(frames)") <= 2 * 3
     assert page.ask("frames[-1]") == last
     page.wait_picture_equal(CANVAS)
@@ -142,7 +142,7 @@ def test_what_the_page_cannot_know_is_the_kernels(lab: OpenNotebook) -> None:
         assert page.ask("explorer.canvas.held") is False
     page.ask("explorer.choose(overlay=0.0)")
     assert_painted(page)
-    # Somebody's own line is not painted over.
+    # A line that the user has plotted is not painted over.
     line = "explorer.figure.axes[1].plot([10, 60], [10, 60], color='red', linewidth=5)"
     page.ask(f"[{line}, explorer.canvas.draw(), 0][-1]")
     page.wait_picture_equal(CANVAS)
@@ -171,7 +171,7 @@ def test_the_mouse_is_answered_while_the_kernel_has_other_work(lab: OpenNotebook
     free(page)
     page.hover_canvas(maps.point(*center(LAYER, 20, 6)))
     page.wait_value("0", 0)
-    # Where the mouse rests the kernel says the exact value.
+    # Once the mouse rests, the kernel sends the exact value.
     page.page.wait_for_function(
         "document.querySelector('.vgg-place').innerText.includes('column 6: ') && "
         "!document.querySelector('.vgg-place').innerText.includes('≈')"
@@ -184,7 +184,7 @@ def test_the_mouse_is_answered_while_the_kernel_has_other_work(lab: OpenNotebook
 def test_a_page_keeps_no_more_than_its_budget(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
-    # A layer's maps are 256 × 28 × 24 bytes; no other has room beside them.
+    # One layer's maps take 256 × 28 × 24 bytes, so the budget has no room for a second layer.
     page.ask("explorer.page_budget = 0.2")
     wait_painting(page)
     count_asked(page)
@@ -193,7 +193,7 @@ def test_a_page_keeps_no_more_than_its_budget(lab: OpenNotebook) -> None:
     assert page.ask(ASKED_OF_SHOWN) > 0
     page.ask("[asked.clear(), setattr(explorer, 'layer', 'block3_conv1')]")
     wait_painting(page)
-    assert page.ask(ASKED_OF_SHOWN) > 0, "both layers were kept"
+    assert page.ask(ASKED_OF_SHOWN) > 0, "both layers were cached"
     assert_painted(page)
     page.ask("explorer.page_budget = 24")
     for layer in ("block3_conv2", "block3_conv1"):
@@ -201,7 +201,7 @@ def test_a_page_keeps_no_more_than_its_budget(lab: OpenNotebook) -> None:
         wait_painting(page)
     page.ask("[asked.clear(), setattr(explorer, 'layer', 'block3_conv2')]")
     wait_painting(page)
-    assert page.ask(ASKED_OF_SHOWN) == 0, "a layer that was kept is asked for again"
+    assert page.ask(ASKED_OF_SHOWN) == 0, "a cached layer was requested again"
     page.ask("explorer.page_budget = 0")
     page.page.wait_for_timeout(800)
     assert page.ask("explorer.canvas.held") is False
@@ -209,7 +209,7 @@ def test_a_page_keeps_no_more_than_its_budget(lab: OpenNotebook) -> None:
     unharmed(page)
 
 
-def test_small_pictures_and_the_field_are_answered_on_the_page(lab: OpenNotebook) -> None:
+def test_thumbnails_and_the_number_field_are_answered_on_the_page(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
     side, truth = side_of(page, MAP), expected(page, 77)
@@ -221,7 +221,7 @@ def test_small_pictures_and_the_field_are_answered_on_the_page(lab: OpenNotebook
     assert_shows(page, side, other)
     page.type_into("channel number", "77")
     assert_shows(page, side, truth)
-    # What does not exist is left to the kernel, which says so.
+    # A channel that does not exist is left to the kernel, which shows an error.
     page.type_into("channel number", "300")
     assert_shows(page, side, truth)
     free(page)
@@ -252,7 +252,7 @@ def test_layers_are_on_the_page_before_the_kernel_answers(lab: OpenNotebook) -> 
     page.page.locator(".vgg-network button[data-value='\"block2_conv2\"']").last.click()
     assert_shows(page, side, up, "block2_conv2")
     assert "block2_conv2" in caption.inner_text()
-    # Channels of it are here, too.
+    # The page has the other channels of this layer, too.
     page.page.locator(DIV).first.focus()
     page.page.keyboard.press("ArrowRight")
     assert "channel 8" in caption.inner_text()
@@ -270,15 +270,15 @@ def test_modes_and_ranges_are_on_the_page_before_the_kernel_answers(lab: OpenNot
     page.ask("from vgg_widget import render")
     side = side_of(page, MAP)
     page.ask("explorer.layer = 'block2_conv2'")
-    acts: dict[str, tuple[Callable[[], object], str, str]] = {
+    actions: dict[str, tuple[Callable[[], object], str, str]] = {
         "a mode": (lambda: page.click_button("Strongest"), "block2_conv2", "layer"),
-        "a line of the list": (lambda: page.select("layer", "block3_pool"), "block3_pool", "layer"),
+        "a layer": (lambda: page.select("layer", "block3_pool"), "block3_pool", "layer"),
         "a range": (lambda: page.select("range", "this picture"), "block3_pool", "auto"),
-        "colors of its own": (lambda: page.select("more", "argmax"), "block3_pool", "auto"),
+        "fixed colors": (lambda: page.select("more", "argmax"), "block3_pool", "auto"),
     }
-    for name, (act, layer, scale) in acts.items():
+    for name, (act, layer, scale) in actions.items():
         wait_loaded(page)
-        mode = "argmax" if name == "colors of its own" else "max"
+        mode = "argmax" if name == "fixed colors" else "max"
         truth = truth_of(page, layer, mode=mode, cmap="viridis", scale=scale)
         busy(page)
         act()
@@ -303,7 +303,7 @@ def test_a_location_stays_marked_while_the_page_paints(lab: OpenNotebook) -> Non
     assert_framed(pixels, maps, unit_cell(LAYER, 20, 6))
     place = page.page.locator(".vgg-place").first
     assert place.inner_text().startswith("location: row 20, column 6: ≈")
-    # The mouse's place is marked instead, and the location again when it leaves.
+    # The unit under the mouse is marked instead, until the mouse leaves.
     page.hover_canvas(maps.point(*center(LAYER, 3, 9)))
     wait_framed(page, maps, unit_cell(LAYER, 3, 9))
     page.hover_canvas((0.99, 0.99))
@@ -315,7 +315,7 @@ def test_a_location_stays_marked_while_the_page_paints(lab: OpenNotebook) -> Non
     page.page.wait_for_function("!document.querySelector('.vgg-place').innerText.includes('≈')")
     said = float(place.inner_text().split(": ")[2].split(" ·")[0].replace(",", ""))
     assert said == pytest.approx(exact, rel=1e-3)
-    # A click chooses another one, which the kernel hears at once.
+    # A click chooses another location, and tells the kernel at once.
     page.click_canvas(maps.point(*center(LAYER, 12, 8)))
     page.wait_value("explorer.location", [12, 8])
     page.hover_canvas((0.99, 0.99))
@@ -348,7 +348,7 @@ def test_playing_goes_on_while_the_kernel_has_other_work(lab: OpenNotebook) -> N
     channel = page.ask("explorer.channel")
     assert float(handle.get_attribute("aria-valuenow") or 0) == channel
     assert_painted(page)
-    # Nothing is left out when the walk is another one.
+    # No channel is skipped after the playback settings have changed.
     page.page.get_by_role("checkbox", name="repeat").check()
     page.page.get_by_role("checkbox", name="repeat").uncheck()
     seen = "[one for one in shown if one > 20]"
@@ -359,7 +359,7 @@ def test_playing_goes_on_while_the_kernel_has_other_work(lab: OpenNotebook) -> N
     page.click_button("pause")
     found = page.ask(seen)
     assert found == [*range(21, 21 + len(found))]
-    # To the end, and no further.
+    # Playing stops at the last channel.
     page.ask("explorer.channel = 252")
     page.click_button("play")
     page.wait_value("explorer.channel", 255)
@@ -373,7 +373,7 @@ def test_no_exact_value_of_another_channel_is_said(lab: OpenNotebook) -> None:
     assert_says_no_value_of_another_channel(lab(EXPLORER))
 
 
-def test_a_choice_of_the_kernels_own_is_not_undone_by_the_next_click(lab: OpenNotebook) -> None:
+def test_a_channel_set_in_the_kernel_is_not_undone_by_the_next_click(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
     button = page.page.locator(".vgg-channels button[data-value]").nth(2)
@@ -390,7 +390,7 @@ def test_a_choice_of_the_kernels_own_is_not_undone_by_the_next_click(lab: OpenNo
     unharmed(page)
 
 
-def test_what_only_the_kernel_knows_is_dimmed_until_it_comes(lab: OpenNotebook) -> None:
+def test_what_only_the_kernel_knows_is_dimmed_until_it_arrives(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.panel = 'Display'")
     wait_painting(page)
@@ -402,7 +402,7 @@ def test_what_only_the_kernel_knows_is_dimmed_until_it_comes(lab: OpenNotebook) 
     page.page.keyboard.press("ArrowRight")
     page.page.wait_for_timeout(500)
     assert stage.evaluate(opacity) < 0.6
-    # The small picture of channel 7 is pressed no more.
+    # The thumbnail of channel 7 is no longer pressed.
     pressed = page.page.locator(".vgg-channels button[aria-pressed='true']")
     assert pressed.evaluate_all("all => all.map((one) => one.dataset.value)") in ([], ["8"])
     assert page.control("channel number").locator("input").input_value() == "8"
@@ -414,7 +414,7 @@ def test_what_only_the_kernel_knows_is_dimmed_until_it_comes(lab: OpenNotebook) 
 
 
 @pytest.mark.slow
-def test_a_mouse_where_the_next_layer_has_no_unit_hinders_no_step(lab: OpenNotebook) -> None:
+def test_a_step_works_if_the_next_layer_has_no_unit_under_the_mouse(lab: OpenNotebook) -> None:
     page = lab(EXPLORER.replace(LAYER, "block3_conv4"))
     wait_loaded(page)
     page.hover_canvas(side_of(page, MAP).point(*center("block3_conv4", 26, 22)))
@@ -422,7 +422,7 @@ def test_a_mouse_where_the_next_layer_has_no_unit_hinders_no_step(lab: OpenNoteb
     page.page.locator(DIV).first.focus()
     page.page.keyboard.press("ArrowDown")
     page.wait_value("explorer.layer", "block3_pool")
-    # The kernel has forgotten the mouse, which rests: the exact value comes all the same.
+    # The kernel forgets the mouse position with the layer, but still sends the exact value.
     wait_words(page, "place", "row 13, column 11: ")
     page.page.wait_for_function("!document.querySelector('.vgg-place').innerText.includes('≈')")
     assert page.page.locator(".vgg-behind").count() == 0
@@ -430,7 +430,7 @@ def test_a_mouse_where_the_next_layer_has_no_unit_hinders_no_step(lab: OpenNoteb
 
 
 @pytest.mark.slow
-def test_words_go_back_with_the_picture_while_the_kernel_is_busy(lab: OpenNotebook) -> None:
+def test_a_step_back_restores_the_texts_while_the_kernel_is_busy(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_loaded(page)
     page.page.locator(DIV).first.focus()
@@ -448,7 +448,7 @@ def test_words_go_back_with_the_picture_while_the_kernel_is_busy(lab: OpenNotebo
     unharmed(page)
 
 
-def test_a_step_after_a_key_of_the_kernels_is_one_from_where_that_leads(lab: OpenNotebook) -> None:
+def test_a_step_after_a_key_for_the_kernel_starts_from_its_result(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.open_channel(200)")
     page.wait_value("explorer.channel", 200)
@@ -464,12 +464,12 @@ def test_a_step_after_a_key_of_the_kernels_is_one_from_where_that_leads(lab: Ope
     unharmed(page)
 
 
-def test_a_key_of_the_kernels_comes_after_the_steps_before_it(lab: OpenNotebook) -> None:
+def test_a_key_for_the_kernel_does_not_overtake_earlier_steps(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
     page.page.locator(DIV).first.focus()
     busy(page)
-    # The first is on its way, the second waits for it, and the key is not to overtake that.
+    # The first step is under way and the second waits for it; the key must not overtake it.
     for key in ("ArrowRight", "ArrowRight", "r"):
         page.page.keyboard.press(key)
     free(page)
@@ -481,7 +481,7 @@ def test_a_key_of_the_kernels_comes_after_the_steps_before_it(lab: OpenNotebook)
 
 
 @pytest.mark.slow
-def test_whatever_is_chosen_amid_playing_nothing_stays_dimmed(lab: OpenNotebook) -> None:
+def test_choices_made_while_playing_leave_nothing_dimmed(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.panel = 'Play'")
     wait_loaded(page)

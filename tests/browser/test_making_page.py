@@ -1,4 +1,4 @@
-"""The panels that make images, and a comparison's distances, in a real browser."""
+"""The panels that generate images, and the distances of a comparison, in a real browser."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def cards(page: NotebookPage) -> Locator:
 
 
 def steps_said(page: NotebookPage) -> int:
-    """Return the number of steps that the open panel says were taken; 0 if it says none."""
+    """Return the number of steps that the open panel reports, or 0 if it reports none."""
     text = page.page.locator(".vgg-stage").inner_text()
     found = re.search(r"(\d+) of \d+ steps", text)
     return int(found[1]) if found else 0
 
 
 def wait_steps(page: NotebookPage, most: int) -> int:
-    """Wait until the panel says more than so many steps, and return how many."""
+    """Wait until the panel reports more than `most` steps, and return their number."""
     deadline = time.monotonic() + FIRST_SECONDS
     while (steps := steps_said(page)) <= most:
-        assert time.monotonic() < deadline, f"the panel says {steps} steps"
+        assert time.monotonic() < deadline, f"the panel still reports {steps} steps"
         page.page.wait_for_timeout(50)
     return steps
 
 
-def wait_unlike(page: NotebookPage, before: RGB8) -> RGB8:
-    """Wait until the first image in the panel is another one, and return it."""
+def wait_changed(page: NotebookPage, before: RGB8) -> RGB8:
+    """Wait until the first image in the panel differs from `before`, and return it."""
     deadline = time.monotonic() + FIRST_SECONDS
     while True:
         shown = picture_in(cards(page).first)
@@ -60,41 +60,41 @@ def wait_unlike(page: NotebookPage, before: RGB8) -> RGB8:
         page.page.wait_for_timeout(100)
 
 
-def test_what_a_channel_looks_for_is_started_stopped_and_gone_on_with(lab: OpenNotebook) -> None:
+def test_the_image_of_a_channel_is_started_stopped_and_resumed(lab: OpenNotebook) -> None:
     page = lab(CELL)
     page.click_button("Looks for")
     expect(page.page.get_by_text("Press start to make a picture, from noise")).to_be_visible()
     expect(cards(page)).to_have_count(0)
     page.click_button("start")
     wait_steps(page, 0)
-    # Beside what is made is what the channel responds to most on the image.
+    # The second image is the part of the input to which the channel responds most.
     expect(cards(page)).to_have_count(2)
     first = picture_in(cards(page).first)
     assert first.std() > 20
-    on_the_way = wait_unlike(page, first)
+    intermediate = wait_changed(page, first)
 
     page.click_button("stop")
-    expect(page.page.get_by_role("button", name="go on", exact=True)).to_be_visible()
-    # A step that had begun ends, and nothing is done after it.
+    expect(page.page.get_by_role("button", name="resume", exact=True)).to_be_visible()
+    # The running step is finished, and no other begins.
     panel = "explorer._switcher._made['Looks for']"
     page.wait_value(f"{panel}.maker.wait(0)", value=True)
     stopped = picture_in(cards(page).first)
     steps = page.ask(f"max(one.steps for one in {panel}._images.values() if one)")
     page.page.wait_for_timeout(1500)
     np.testing.assert_array_equal(picture_in(cards(page).first), stopped)
-    assert stopped.shape == on_the_way.shape
+    assert stopped.shape == intermediate.shape
 
-    page.click_button("go on")
+    page.click_button("resume")
     assert wait_steps(page, steps) > steps
-    wait_unlike(page, stopped)
-    # The explorer answers meanwhile: another channel begins with nothing made.
+    wait_changed(page, stopped)
+    # The explorer stays responsive: another channel starts without a generated image.
     page.type_into("channel number", "8")
     page.wait_value("explorer.channel", 8)
     expect(page.page.get_by_text("to which channel 8 of block3_conv4 responds")).to_be_visible()
     expect(cards(page)).to_have_count(0)
-    # What was made of the other is still there, to be gone on with.
+    # The first channel's image is kept, and can be resumed.
     page.type_into("channel number", "7")
-    expect(page.page.get_by_role("button", name="go on", exact=True)).to_be_visible()
+    expect(page.page.get_by_role("button", name="resume", exact=True)).to_be_visible()
     expect(cards(page)).to_have_count(2)
     unharmed(page)
 
@@ -113,7 +113,7 @@ def test_what_is_left_is_shown_beside_the_input(lab: OpenNotebook) -> None:
     done = page.page.get_by_text("after 200 steps")
     expect(done).to_be_visible(timeout=1000 * FIRST_SECONDS)
     made = picture_in(cards(page).last)[::times, ::times]
-    # The first layers leave nearly all of the photograph.
+    # The first layers preserve nearly all of the photograph.
     likeness = np.corrcoef(made.ravel().astype(float), image.ravel())[0, 1]
     assert likeness > 0.9
     expect(page.page.get_by_role("button", name="start", exact=True)).to_be_hidden()
@@ -144,7 +144,7 @@ from vgg_widget.gradients import content_distance, style_distance
     for line, layer, numbers in zip(lines.all(), layers, expected, strict=True):
         expect(line).to_contain_text(layer)
         assert re.findall(r"\d\.\d{3}", line.inner_text()) == numbers
-        # The bars are as long as the numbers say.
+        # The lengths of the bars match the numbers.
         rails = line.locator(".vgg-rail").all()
         for rail, number in zip(rails, numbers, strict=True):
             whole, part = rail.bounding_box(), rail.locator(".vgg-bar").bounding_box()

@@ -1,4 +1,4 @@
-"""Random acts at two linked explorers: `make monkey` for many, with a seed of its own."""
+"""Random actions on two linked explorers; `make monkey` runs more of them, with a new seed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ pytestmark = pytest.mark.browser
 
 ACTS = int(os.environ.get("MONKEY_ACTS", "100"))
 SEED = int(os.environ.get("MONKEY_SEED", "1"))
-# How many acts there are from one pause to the next.
-BETWEEN = 10
+# Actions from one check to the next.
+CHECK_EVERY = 10
 
 
-# A server on another continent, over a line of 20 megabits a second.
+# A server on another continent, over a connection of 20 Mbit/s.
 FAR = partial(Relay, delay=0.075, rate=20e6 / 8)
 
 
 @pytest.fixture
 def far_page(chromium: tuple[Playwright, str], tmp_path: Path) -> Iterator[NotebookPage]:
-    """Open a page that is far from its server."""
+    """Open a page whose server is behind a slow connection."""
     desk = Desk("lab", tmp_path, *chromium, road=FAR)
     try:
         page = desk.open((1280, 1700))
@@ -47,17 +47,17 @@ def far_page(chromium: tuple[Playwright, str], tmp_path: Path) -> Iterator[Noteb
 @pytest.mark.timeout(60 + 4 * ACTS)
 def test_a_monkey_finds_nothing_wrong(lab: OpenNotebook, tmp_path: Path) -> None:
     page = lab(CELL, *NAMES, viewport=(1280, 1700), fresh=True)
-    let_monkey(page, tmp_path)
+    run_monkey(page, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 8 * ACTS)
-def test_nor_does_one_far_away(far_page: NotebookPage, tmp_path: Path) -> None:
-    let_monkey(far_page, tmp_path)
+def test_a_monkey_far_away_finds_nothing_wrong(far_page: NotebookPage, tmp_path: Path) -> None:
+    run_monkey(far_page, tmp_path)
 
 
-def let_monkey(page: NotebookPage, tmp_path: Path) -> None:
-    """Let a monkey act on a page, and look at what it has done at every pause."""
+def run_monkey(page: NotebookPage, tmp_path: Path) -> None:
+    """Perform random actions on a page, and check the result after every `CHECK_EVERY` of them."""
     page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     ramp = np.repeat(np.arange(200, dtype=np.uint8)[:, np.newaxis], 120, axis=1)
     for name, picture in (("good.png", ramp.T), ("tall.png", ramp)):
@@ -72,11 +72,11 @@ def let_monkey(page: NotebookPage, tmp_path: Path) -> None:
         monkey.look()
         for number in range(1, ACTS + 1):
             monkey.act()
-            if number % BETWEEN == 0 or number == ACTS:
+            if number % CHECK_EVERY == 0 or number == ACTS:
                 monkey.look()
     except Exception as error:
         story = "\n".join(f"{number:4}  {act}" for number, act in enumerate(monkey.done, start=1))
-        raise AssertionError(f"MONKEY_SEED={SEED}, after these acts:\n{story}\n{error}") from error
+        raise AssertionError(f"MONKEY_SEED={SEED}, after:\n{story}\n{error}") from error
     finally:
-        monkey_told = sum("not there" not in act for act in monkey.done)
-        print(f"MONKEY_SEED={SEED}: {len(monkey.done)} acts, of which {monkey_told} were possible")
+        possible = sum("not there" not in act for act in monkey.done)
+        print(f"MONKEY_SEED={SEED}: {len(monkey.done)} actions, {possible} of them possible")

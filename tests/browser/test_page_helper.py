@@ -13,7 +13,7 @@ from .page import NotebookPage
 
 pytestmark = pytest.mark.browser
 
-# A box with what an explorer has, and nothing that computes.
+# A stub of an explorer: a box with its widgets, which computes nothing.
 STAND_INS = """
 import time
 from types import SimpleNamespace
@@ -52,14 +52,14 @@ def stand_in(delay=0):
 ONE = f"{STAND_INS}\none = stand_in()\none.box"
 CANVAS = ".jupyter-matplotlib-canvas-div"
 
-# The accessible name of what has the focus, as far as these controls go.
+# The accessible name of the focused element; covers only the kinds of controls used here.
 FOCUSED = """() => {
   const at = document.activeElement;
   const group = at.closest(".widget-radio")?.querySelector(".widget-label");
   const label = group ?? at.labels?.[0] ?? at;
   return at.getAttribute("aria-label") ?? label.textContent.trim();
 }"""
-# The colours of an element's text, of what is behind it, and of its outline.
+# The colours of an element's text, background and outline.
 COLOURS = """(element) => {
   const context = new OffscreenCanvas(1, 1).getContext("2d");
   const pixel = (...layers) => {
@@ -78,7 +78,7 @@ COLOURS = """(element) => {
 
 
 def opened(front_end: OpenNotebook, *cells: str, fresh: bool = False) -> NotebookPage:
-    """Open the cells, and wait until the helpers have found their boxes."""
+    """Open the cells, and wait until the helpers have attached themselves to their boxes."""
     page = front_end(*cells, fresh=fresh)
     page.page.wait_for_selector(f"{CANVAS}[role]")
     return page
@@ -104,7 +104,7 @@ def test_keys_on_the_picture_reach_python(front_end: OpenNotebook) -> None:
     keys = ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp", "Escape", "Backspace", "b", "o"]
     press(page, *keys)
     page.wait_value("one.pressed", keys)
-    # On a button too, and with Caps Lock on, but not with Shift or as a part of a chord.
+    # Keys also work on a button and with Caps Lock, but not with Shift or in a chord.
     page.click_button("Reset")
     press(page, "ArrowRight", "Shift+ArrowRight", "Shift+O", "Alt+b")
     page.page.keyboard.down("O")
@@ -128,14 +128,14 @@ def test_the_notebook_takes_no_key_of_the_explorer(
         press(page, *letters, "Shift+M", "Shift+L", "Shift+V", "Shift+ArrowDown", "Space")
         press(page, "ArrowDown", "ArrowUp", "ArrowDown", "ArrowRight", "ArrowLeft")
         assert cells_of(page) == before, focus
-    # And takes all of them again as soon as the focus is elsewhere.
+    # The notebook takes keys again once the focus is elsewhere.
     page.page.locator(".jp-Cell").nth(1).locator(".jp-InputPrompt").first.click()
     press(page, "b")
     assert len(cells_of(page)[0]) == len(before[0]) + 1
     assert page.console_errors() == []
 
 
-def test_chords_and_shift_enter_work_as_everywhere(lab: OpenNotebook) -> None:
+def test_chords_and_shift_enter_work_as_usual(lab: OpenNotebook) -> None:
     page = opened(lab, f"runs = globals().get('runs', 0) + 1\n{ONE}", "'another cell'")
     page.page.evaluate(
         "window.jupyterapp.shell.currentWidget.content.model.sharedModel"
@@ -146,7 +146,7 @@ def test_chords_and_shift_enter_work_as_everywhere(lab: OpenNotebook) -> None:
         page.page.evaluate(f"{dirty} = true")
         page.page.locator(f".vgg-explorer {focus}").focus()
         press(page, "x")
-        # JupyterLab drops what is asked for while it still makes the checkpoint of the save before.
+        # JupyterLab ignores a save while it still makes the previous save's checkpoint.
         for _ in range(20):
             press(page, "Control+s")
             page.page.wait_for_timeout(500)
@@ -181,7 +181,7 @@ def test_controls_keep_the_keys_that_they_need(front_end: OpenNotebook) -> None:
     press(page, "b", "o", "x", "ArrowLeft", "Backspace", "d", "d")
     page.wait_value("one.text.value", "bddx")
     assert page.ask("one.pressed") == []
-    # A slider has no use for letters.
+    # A slider leaves letters to the explorer.
     page.press_slider("channel", "o")
     page.wait_value("one.pressed", ["o"])
     assert page.console_errors() == []
@@ -190,23 +190,23 @@ def test_controls_keep_the_keys_that_they_need(front_end: OpenNotebook) -> None:
 def test_a_held_key_does_not_run_ahead_of_a_slow_kernel(lab: OpenNotebook) -> None:
     page = opened(lab, STAND_INS + "\none = stand_in(delay=0.2)\none.box")
     page.click_canvas((0.5, 0.5))
-    for _ in range(40):  # Each `down` after the first is a repetition.
+    for _ in range(40):  # Each `down` after the first is a repeat.
         page.page.keyboard.down("ArrowRight")
     page.page.keyboard.up("ArrowRight")
     page.page.wait_for_timeout(600)
-    # One under way, and no more than came in when that was answered.
+    # Repeats that arrive while the kernel handles a key are dropped.
     held = page.ask("len(one.pressed)")
     assert 1 <= held <= 8
     page.page.wait_for_timeout(400)
     assert page.ask("len(one.pressed)") == held
-    # Single presses are never lost, nor out of order.
+    # Single presses are neither lost nor reordered.
     press(page, "ArrowLeft", "ArrowRight", "b", "ArrowLeft", "ArrowLeft")
     page.wait_value(
         f"one.pressed[{held}:]", ["ArrowLeft", "ArrowRight", "b", "ArrowLeft", "ArrowLeft"]
     )
 
 
-def test_screen_readers_hear_names_and_news(front_end: OpenNotebook) -> None:
+def test_screen_readers_get_names_and_updates(front_end: OpenNotebook) -> None:
     page = opened(front_end, ONE)
     picture = page.page.get_by_role("application", name="Input image and feature map")
     assert picture.get_attribute("tabindex") == "0"
@@ -241,7 +241,7 @@ def test_screen_readers_hear_names_and_news(front_end: OpenNotebook) -> None:
     page.page.locator("button[aria-expanded=true]").wait_for()
     page.ask("one.unfold.value = False\nNone")
     page.page.locator("button[aria-expanded=false]").wait_for()
-    # What comes later is named too.
+    # Controls that are added later are named too.
     page.ask("one.box.children += (widgets.IntSlider(description='gamma'),)\nNone")
     page.page.get_by_role("slider", name="gamma").wait_for()
     assert page.console_errors() == []
@@ -254,14 +254,14 @@ def test_tab_reaches_everything_and_leaves_the_picture(front_end: OpenNotebook) 
     for _ in range(25):
         press(page, "Tab")
         reached.append(page.page.evaluate(FOCUSED))
-    pictured = {"Reset original view", "Play", "Stop", "channel", "opacity", "channel number"}
-    assert pictured | {"layer", "kind", "channels", "Reset", "Circuit"} <= set(reached)
+    expected = {"Reset original view", "Play", "Stop", "channel", "opacity", "channel number"}
+    assert expected | {"layer", "kind", "channels", "Reset", "Circuit"} <= set(reached)
     page.page.locator(CANVAS).focus()
     press(page, "Shift+Tab")
     assert not page.page.evaluate(f"document.activeElement.matches('{CANVAS}')")
 
 
-def test_a_place_is_announced_to_the_keyboard_and_not_to_the_mouse(front_end: OpenNotebook) -> None:
+def test_a_place_is_announced_for_keys_but_not_for_the_mouse(front_end: OpenNotebook) -> None:
     page = opened(front_end, ONE)
     place = page.page.locator(".vgg-place[role=status]")
     expect(place).to_have_attribute("aria-live", "polite")
@@ -274,14 +274,14 @@ def test_a_place_is_announced_to_the_keyboard_and_not_to_the_mouse(front_end: Op
 
 
 @pytest.mark.slow
-def test_the_theme_is_told_and_told_again_when_it_changes(lab: OpenNotebook) -> None:
+def test_the_theme_is_reported_at_first_and_after_changes(lab: OpenNotebook) -> None:
     page = opened(lab, ONE, fresh=True)
     assert page.ask("one.page.theme") == "light"
     page.change_theme("JupyterLab Dark")
     page.wait_value("one.page.theme", "dark")
     page.change_theme("JupyterLab Light")
     page.wait_value("one.page.theme", "light")
-    # Other pages' ways to say it: Colab's, VS Code's, and none but their colours.
+    # Other front ends' themes: Colab's, VS Code's, and pages with nothing but a text colour.
     for script, theme in (
         ("delete document.body.dataset.jpThemeLight; html.setAttribute('theme', 'dark')", "dark"),
         ("html.setAttribute('theme', 'light')", "light"),
@@ -308,7 +308,7 @@ def test_a_dark_page_is_known_from_the_start(lab: OpenNotebook) -> None:
     page.change_theme("JupyterLab Dark")
     page.run_all()
     page.wait_value("one.page.theme", "dark")
-    # Lab remembers it for the next test.
+    # JupyterLab would keep the dark theme for the next test.
     page.change_theme("JupyterLab Light")
 
 
@@ -327,7 +327,7 @@ def contrast(one: list[int], other: list[int]) -> float:
 def test_words_and_focus_can_be_seen_in_light_and_dark(lab: OpenNotebook) -> None:
     page = opened(lab, ONE, "one.problem.value = 'no such layer'")
     page.page.locator(CANVAS).focus()
-    press(page, "Shift+Tab", "Tab")  # As who comes by Tab, which shows the focus.
+    press(page, "Shift+Tab", "Tab")  # Browsers show the focus outline only after Tab.
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         page.change_theme(theme)
         for part in ("notice", "problem", "caption"):
@@ -346,7 +346,7 @@ def test_words_and_focus_can_be_seen_in_light_and_dark(lab: OpenNotebook) -> Non
 def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
     page = opened(lab, ONE, fresh=True)
     page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    if not secure:  # As on a page that came over plain HTTP.
+    if not secure:  # As on a page loaded over plain HTTP.
         page.page.evaluate(
             "() => { window.read = () => clipboard.readText(); const { clipboard } = navigator;"
             "Object.defineProperty(navigator, 'clipboard', { value: undefined }) }"
@@ -357,13 +357,13 @@ def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
     page.wait_value("told", [True])
     read = "navigator.clipboard.readText()" if secure else "read()"
     assert page.page.evaluate(read) == text
-    # It takes the focus from nobody.
+    # Copying does not move the focus.
     assert page.page.evaluate(f"document.activeElement.matches('{CANVAS}')")
     assert page.console_errors() == []
 
 
 @pytest.mark.slow
-def test_a_refused_copy_is_told(lab: OpenNotebook) -> None:
+def test_a_refused_copy_is_reported(lab: OpenNotebook) -> None:
     page = opened(lab, ONE, fresh=True)
     page.page.evaluate(
         "() => { navigator.clipboard.writeText = () => Promise.reject(Error('no'));"
@@ -374,7 +374,7 @@ def test_a_refused_copy_is_told(lab: OpenNotebook) -> None:
     assert page.console_errors() == []
 
 
-def test_bytes_become_a_file(front_end: OpenNotebook, tmp_path: Path) -> None:
+def test_bytes_are_downloaded_as_a_file(front_end: OpenNotebook, tmp_path: Path) -> None:
     page = opened(front_end, ONE)
     page.page.locator(CANVAS).focus()
     with page.page.expect_download() as waiting:
@@ -385,8 +385,8 @@ def test_bytes_become_a_file(front_end: OpenNotebook, tmp_path: Path) -> None:
     assert page.console_errors() == []
 
 
-def test_explorers_on_one_page_keep_apart(lab: OpenNotebook) -> None:
-    # The second one is on the page twice.
+def test_explorers_on_one_page_are_independent(lab: OpenNotebook) -> None:
+    # The second explorer is on the page twice.
     page = opened(lab, ONE, "other = stand_in()\nother.box", "other.box")
     page.page.wait_for_function(f"document.querySelectorAll('{CANVAS}[role]').length === 3")
     for index in (0, 1, 2, 1):
@@ -405,7 +405,7 @@ def test_explorers_on_one_page_keep_apart(lab: OpenNotebook) -> None:
     assert page.console_errors() == []
 
 
-def test_a_closed_explorer_lets_go_of_the_page(lab: OpenNotebook) -> None:
+def test_a_closed_explorer_ignores_keys(lab: OpenNotebook) -> None:
     page = opened(lab, ONE, "other = stand_in()\nother.box")
     page.page.wait_for_function(f"document.querySelectorAll('{CANVAS}[role]').length === 2")
     page.ask("one.page.close()\nNone")

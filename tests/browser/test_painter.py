@@ -1,4 +1,4 @@
-"""The painter on a bare page: its pixels are those that `render` gives."""
+"""The painter on a bare page: its pixels equal those of `render`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .sight import RGB8, decoded
 
 pytestmark = pytest.mark.browser
 
-# Base64 in, and a canvas's pixels out.
+# Takes planes as base64, and returns the canvas as a data URL.
 PAINT = """async ({ data, size, number, width, table, placed, canvas: [across, down] }) => {
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const planes = await painter.unpacked(bytes(data), size);
@@ -52,7 +52,7 @@ def bare(
 
 
 @pytest.fixture(scope="module")
-def seen() -> Activations:
+def maps() -> Activations:
     return FeatureExtractor("random", size=96)(sample_image())
 
 
@@ -77,24 +77,24 @@ def painted(
     return pixels[3 : 3 + len(rows), 5 : 5 + len(columns)]
 
 
-def test_every_layer_is_painted_as_render_draws_it(bare: Page, seen: Activations) -> None:
+def test_every_layer_is_painted_as_render_draws_it(bare: Page, maps: Activations) -> None:
     scales: list[str | Scale] = ["auto", "channel", "layer", Scale("network", 99, 2.0)]
     cmaps = ["magma", "coolwarm", "tab10", "gray"]
-    for number, layer in enumerate([*seen, "features.10"]):
+    for number, layer in enumerate([*maps, "features.10"]):
         scale, cmap = scales[number % 4], cmaps[number // 2 % 4]
-        height, width, _ = seen.shape(layer)
-        # Not every row as high as the next, as on a canvas of any size.
+        height, width, _ = maps.shape(layer)
+        # Rows and columns of uneven sizes, as on a canvas of arbitrary size.
         rows = np.sort(np.random.default_rng(number).integers(0, height, 150))
         columns = np.sort(np.random.default_rng(number).integers(0, width, 201))
         entries = find_cmap(cmap).N
-        planes = [plane(seen, layer, entries, channel=channel, scale=scale) for channel in (3, 40)]
+        planes = [plane(maps, layer, entries, channel=channel, scale=scale) for channel in (3, 40)]
         for place, channel in enumerate((3, 40)):
-            truth = render(seen, layer, channel=channel, scale=scale, cmap=cmap).rgba
+            truth = render(maps, layer, channel=channel, scale=scale, cmap=cmap).rgba
             found = painted(bare, planes, place, cmap, (rows, columns))
             np.testing.assert_array_equal(found, truth[np.ix_(rows, columns)][..., :3])
 
 
-def test_a_bar_says_values_where_their_colours_are(bare: Page) -> None:
+def test_a_colorbar_has_colours_and_numbers_at_their_values(bare: Page) -> None:
     table = base64.b64encode(colours(find_cmap("magma"))).decode()
     code = """({ table, box, clipped, numbers }) => {
       const bytes = Uint8Array.from(atob(table), (letter) => letter.charCodeAt(0));
@@ -122,7 +122,7 @@ def test_a_bar_says_values_where_their_colours_are(bare: Page) -> None:
                 x, y = (27, bottom - at) if upright else (left + at, 36)
                 entry = np.array(find_cmap("magma")(place, bytes=True)[:3], int)
                 assert np.abs(pixels[int(y), int(x)] - entry).max() <= 8
-            # The number stands beside the middle of the range.
+            # The number is beside the middle of the range.
             middle = start + 0.5 * length
             dark = pixels.sum(axis=-1) < 200
             if upright:
@@ -133,7 +133,7 @@ def test_a_bar_says_values_where_their_colours_are(bare: Page) -> None:
                 assert abs(found - (left + middle)) < 3
 
 
-def test_a_list_has_a_colour_beside_each_of_its_words(bare: Page) -> None:
+def test_a_list_has_a_swatch_beside_each_entry(bare: Page) -> None:
     code = """({ lines, places }) => {
       const canvas = document.createElement("canvas");
       Object.assign(canvas, { width: 200, height: 100 });
@@ -156,7 +156,7 @@ def test_a_list_has_a_colour_beside_each_of_its_words(bare: Page) -> None:
         assert not dark[middle - 8 : middle + 8, :left].any()
 
 
-def test_modules_become_one_that_a_page_can_run(bare: Page) -> None:
+def test_joined_modules_run_on_a_page(bare: Page) -> None:
     folder = files("vgg_widget")
     text = joined(
         folder.joinpath("page/painter.js"),

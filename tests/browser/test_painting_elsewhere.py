@@ -1,4 +1,4 @@
-"""What the page paints: in other front ends, on fine screens, in two views, and with odd frames."""
+"""Painting in other front ends, on high-DPI screens, in two views, and with odd frames."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from .sight import (
 pytestmark = pytest.mark.browser
 
 
-def assert_walks(page: NotebookPage, line: int = 2) -> None:
-    """Step to another channel and layer, and point at a unit, while the kernel has other work.
+def assert_steps_painted(page: NotebookPage, line: int = 2) -> None:
+    """Assert that the page paints steps and pointing while the kernel is busy.
 
-    `line` is how many pixels a frame is wide.
+    `line` is the width of a frame in pixels.
     """
     page.ask("from vgg_widget import render\nNone")
     wait_loaded(page)
@@ -68,12 +68,12 @@ def assert_walks(page: NotebookPage, line: int = 2) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("front_end", ["voila", "notebook7"], indirect=True)
 def test_every_front_end_paints(front_end: OpenNotebook) -> None:
-    assert_walks(front_end(EXPLORER))
+    assert_steps_painted(front_end(EXPLORER))
 
 
 @pytest.mark.parametrize(("ratio", "line"), [(1.25, 2), (2, 4)])
 @pytest.mark.slow
-def test_fine_screens_are_painted_to_the_byte(lab: OpenNotebook, ratio: float, line: int) -> None:
+def test_high_dpi_painting_is_exact_to_the_byte(lab: OpenNotebook, ratio: float, line: int) -> None:
     page = lab(EXPLORER, run=False, fresh=True)
     screen = {"width": 1280, "height": 900, "deviceScaleFactor": ratio, "mobile": False}
     session = page.page.context.new_cdp_session(page.page)
@@ -82,7 +82,7 @@ def test_fine_screens_are_painted_to_the_byte(lab: OpenNotebook, ratio: float, l
     assert page.page.evaluate("devicePixelRatio") == ratio
     assert_painted(page)
     assert pixels_of(page).shape[1] == round(ratio * page.ask("explorer._view.width"))
-    assert_walks(page, line)
+    assert_steps_painted(page, line)
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ explorer.canvas.send = _send
         for wait in (0, 300, 500):
             page.page.wait_for_timeout(wait)
             assert_shows(page, side, truth, layer)
-    # What the page does not paint is the kernel's again, once frames come as they are sent.
+    # Once frames arrive normally, a mode that the page does not paint shows the kernel's frame.
     page.ask("setattr(explorer.canvas, 'send', send)")
     page.ask("setattr(explorer, 'mode', 'rgb')")
     page.page.wait_for_timeout(1800)

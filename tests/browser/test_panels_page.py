@@ -1,4 +1,4 @@
-"""What unfolds under the picture, as a person uses it: each panel's gestures, in a real browser."""
+"""The panels Display, Circuit and Play under the picture, in a real browser."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from .sight import (
 
 pytestmark = pytest.mark.browser
 
-# Pixels that the line with the source of the numbers adds to a picture that is taken away.
+# Height in pixels of the footer with the source of the numbers, in a saved picture.
 FOOT = 16
 
-# Where a value is on the colorbar on show, from the top left corner of the canvas.
+# Where values are on the visible colorbar, from the canvas's top left corner.
 ON_BAR = """
 def _on_bar(places):
     (bar,) = [
@@ -68,7 +68,7 @@ def assert_scaled(page: NotebookPage, cmap: str, top: float, gamma: float = 1) -
         expected = np.array(mpl.colormaps[cmap](place, bytes=True)[:3], int)
         assert np.abs(shown.colour(pixels, *center(LAYER, row, column)) - expected).max() <= 4
         assert np.abs(pixels[round(height), round(across)].astype(int) - expected).max() <= 10
-    # The bar's numbers are activations.
+    # Each number on the bar is at the place of its activation.
     numbers = [float(label.replace(",", "")) for _, label in ticks]
     assert [tick for tick, _ in ticks] == pytest.approx([place_of(number) for number in numbers])
 
@@ -122,7 +122,7 @@ FeatureExtractor.__call__ = lambda *given: passes.append(1) or run(*given)
     signed = page.ask(f"top(abs({maps}), 99.9)")
     assert_scaled(page, "coolwarm", signed)
     across, (zero,), _ = page.ask("_on_bar([0.5])")
-    # The middle of the bar, in the map's neutral grey.
+    # 0 is in the middle of the bar, and neutral grey.
     _, highest, _, lowest = side_of(page, MAP).pixels
     assert zero == pytest.approx((highest + lowest) / 2, abs=2)
     assert np.ptp(pixels_of(page)[round(zero), round(across)].astype(int)) <= 4
@@ -154,13 +154,13 @@ def test_a_circuit_is_walked_down_and_back(lab: OpenNotebook) -> None:
             box = image.bounding_box()
             assert box is not None
             assert min(box["width"], box["height"]) > 60
-    # The signs of the weights are to be seen.
+    # The colours show the signs of the weights.
     kernel = picture_in(cards.first.locator("img").first).astype(int)
     height, width = kernel.shape[:2]
     for (row, column), weight in np.ndenumerate(np.array(best[2])):
         red, _, blue = kernel[int((row + 0.5) * height / 3), int((column + 0.5) * width / 3)]
         assert (red > blue) == (weight > 0)
-    # The input's own map, as the picture shows it once it is opened.
+    # The map of the input channel, which the picture shows once that channel is opened.
     small = picture_in(cards.first.locator("img").last).astype(int)
     page.screenshot("lab-circuit")
 
@@ -171,10 +171,10 @@ def test_a_circuit_is_walked_down_and_back(lab: OpenNotebook) -> None:
     height, width = small.shape[:2]
     for row, column in ((3, 4), (14, 12), (20, 7), (26, 22)):
         there = small[int((row + 0.5) * height / 28), int((column + 0.5) * width / 24)]
-        # A small picture has the same colours on the same scale.
+        # The thumbnail has the same colours and scale.
         colour = shown.colour(pixels, 4 * column + 1.5, 4 * row + 1.5)
         assert np.abs(there - colour).max() <= 8
-    # A pool works on each channel alone: one way down from here.
+    # A pool works on each channel separately, so its circuit has a single input channel.
     expect(page.page.get_by_text("without a kernel")).to_be_visible()
     page.click_button(f"channel {best[0][0]}")
     wait_words(page, "caption", "block2_conv2 · 56 × 48 × 128")
@@ -185,12 +185,12 @@ def test_a_circuit_is_walked_down_and_back(lab: OpenNotebook) -> None:
     assert page.wait_picture_equal(CANVAS, unlike=second) == first
     expect(page.page.get_by_role("button", name="back", exact=True)).to_be_enabled()
 
-    # With a location chosen, each says what it adds there.
+    # With a location chosen, each card gives its contribution there.
     page.click_canvas(side_of(page, MAP).point(*center(LAYER, 9, 5)))
     expect(cards.first).to_contain_text("adds ")
     total = page.ask(f"explorer.activations['{LAYER}'][9, 5, 7].item()")
     expect(page.page.get_by_text(f"add up to {total:.3g}")).to_be_visible()
-    # The first layer reads the picture itself.
+    # The first layer's inputs are the colours of the image.
     page.select("layer", "┌ block1_conv1")
     expect(cards).to_have_count(6)
     expect(cards.locator("button:visible")).to_have_text(["red", "green", "blue"])
@@ -198,7 +198,7 @@ def test_a_circuit_is_walked_down_and_back(lab: OpenNotebook) -> None:
 
 
 def wait_channel(page: NotebookPage, first: int) -> None:
-    """Wait until the page's words are about this channel, or one after it."""
+    """Wait until the caption names channel `first` or a later one."""
     page.page.wait_for_function(
         "first => / channel (\\d+)/.exec("
         "document.querySelector('.vgg-caption').innerText)[1] >= first",
@@ -208,13 +208,13 @@ def wait_channel(page: NotebookPage, first: int) -> None:
 
 
 @pytest.mark.slow
-def test_it_plays_pauses_follows_and_becomes_a_gif(lab: OpenNotebook, tmp_path: Path) -> None:
+def test_it_plays_follows_the_slider_and_saves_a_gif(lab: OpenNotebook, tmp_path: Path) -> None:
     page = lab(EXPLORER)
     first = page.wait_picture_equal(CANVAS)
     page.click_button("Play")
     page.click_button("play")
     wait_channel(page, 10)
-    # Who moves the slider meanwhile is followed.
+    # Playing continues from where the slider is dragged to.
     page.drag_slider("channel", 0.5)
     wait_channel(page, 131)
     page.click_button("pause")
@@ -250,14 +250,14 @@ def test_it_plays_pauses_follows_and_becomes_a_gif(lab: OpenNotebook, tmp_path: 
             durations.append(picture.info["duration"])
             frames.append(np.asarray(picture.convert("RGB")).astype(int))
     assert set(durations) == {100}
-    # Its last frame is what the page shows, but for the palette and the line at the foot.
+    # The last frame equals the picture on the page, except for the palette and the footer.
     height, width, _ = frames[-1].shape
     assert (width, height - shown.height) == (shown.width, FOOT)
     kernels = pixels_of(page, painted=False)
     assert np.abs(frames[-1][: shown.height] - kernels)[:-FOOT].mean() < 3
     assert np.abs(frames[-1] - frames[0])[:-FOOT].mean() > 3
     expect(page.page.get_by_role("button", name="save as GIF")).to_be_enabled()
-    # Another panel makes it rest.
+    # Opening another panel pauses it.
     page.select("through", "the channels of this layer")
     page.click_button("play")
     wait_channel(page, channel + 2)

@@ -1,4 +1,4 @@
-"""The Play panel on a real page, whose clock ticks in the browser."""
+"""The Play panel on a real page: its clock runs in the browser."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_it_plays_pauses_and_follows_the_slider(front_end: OpenNotebook) -> None
     page.page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
     page.wait_value("(slider.value, panel.clock.playing)", [39, False])
     seen = page.ask("host.seen")
-    # One jump, to where the slider was moved to; from there on, one by one as before.
+    # One jump, to the slider's new position; otherwise one channel at a time.
     jumps = [place for place in range(1, len(seen)) if seen[place] != seen[place - 1] + 1]
     assert len(jumps) == 1
     assert seen[0] == 1
@@ -88,7 +88,7 @@ def test_a_slow_kernel_is_not_overrun(front_end: OpenNotebook) -> None:
     page.click_button("pause")
     page.wait_value("panel.clock.playing", value=False)
     seen = page.ask("host.seen")
-    # No step is left out, and none comes after the pause.
+    # No step is skipped, and after the pause at most the one under way arrives.
     assert seen == list(range(1, len(seen) + 1))
     page.page.wait_for_timeout(800)
     assert page.ask("len(host.seen)") <= len(seen) + 1

@@ -1,4 +1,4 @@
-"""What is left of an explorer when its kernel is restarted."""
+"""What remains of an explorer after a restart of its kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .sight import CANVAS, EXPLORER, decoded, unharmed, words
 pytestmark = pytest.mark.browser
 
 
-# Ticks Settings > Save Widget State Automatically.
+# Toggles Settings > Save Widget State Automatically.
 KEEP_WIDGETS = """jupyterapp.commands.execute(
   "@jupyter-widgets/jupyterlab-manager:saveWidgetState")"""
 SAVE = "jupyterapp.commands.execute('docmanager:save')"
@@ -50,9 +50,10 @@ def test_a_page_opened_again_shows_the_picture_and_the_cell_brings_the_explorer_
 
 
 def restarted(lab: OpenNotebook, name: str) -> tuple[NotebookPage, Picture, Picture]:
-    """Go one channel on, save the notebook with its widgets, and restart the kernel.
+    """Go to the next channel, save the notebook with its widgets, and restart the kernel.
 
-    `name` is a pattern of the notebook's file. Returned are the page and its two pictures.
+    `name` is a glob pattern of the notebook's file. Returns the page, and its picture before and
+    after the step.
     """
     page = lab(EXPLORER, fresh=True)
     first = page.wait_picture_equal(CANVAS)
@@ -60,10 +61,10 @@ def restarted(lab: OpenNotebook, name: str) -> tuple[NotebookPage, Picture, Pict
     page.wait_value("explorer.channel", 8)
     before = page.wait_picture_equal(CANVAS, unlike=first)
     page.page.evaluate(KEEP_WIDGETS)
-    # A moment later, the page has made a file of the picture.
+    # The page encodes the picture a moment after the last frame.
     page.page.wait_for_timeout(1000)
     page.page.evaluate(SAVE)
-    # The command is a switch, which the next test finds as it was.
+    # The command is a toggle: restore it for the next test.
     page.page.evaluate(KEEP_WIDGETS)
     (path,) = page.server.notebooks.glob(name)
     assert_kept(path)
@@ -73,11 +74,11 @@ def restarted(lab: OpenNotebook, name: str) -> tuple[NotebookPage, Picture, Pict
 
 
 def assert_kept(path: Path) -> None:
-    """Assert that a notebook's file holds a picture with an image and a feature map."""
+    """Assert that the notebook file contains a picture of both input image and feature map."""
     (cell,) = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    # What was said while TensorFlow was loaded is gone.
-    *said, output = cell["outputs"]
-    assert not any("".join(one["data"]["text/plain"]) for one in said)
+    # The messages about loading TensorFlow are empty by now.
+    *messages, output = cell["outputs"]
+    assert not any("".join(one["data"]["text/plain"]) for one in messages)
     pixels = decoded("," + output["data"]["image/png"])
     half = pixels.shape[1] // 2
     for side in (pixels[:, :half], pixels[:, half:]):
@@ -85,7 +86,7 @@ def assert_kept(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_no_layer_is_painted_that_a_kernel_which_is_gone_would_not_follow(
+def test_nothing_is_painted_ahead_of_a_restarted_kernel(
     lab: OpenNotebook,
 ) -> None:
     page = lab(EXPLORER, fresh=True)

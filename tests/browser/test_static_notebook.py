@@ -1,4 +1,4 @@
-"""An explorer's page in a notebook: in JupyterLab, and in HTML of the saved file, offline."""
+"""The static page of an explorer in a notebook: in JupyterLab, and offline in its HTML export."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_the_page_lives_in_a_notebook_and_in_its_html(
         reader = context.new_page()
         asked: list[str] = []
 
-        def note(request: Request) -> None:
+        def record(request: Request) -> None:
             if request.frame.parent_frame is not None and not request.url.startswith("data:"):
                 asked.append(request.url)
 
-        reader.on("request", note)
-        # The template's own scripts, for formulas, are not there.
+        reader.on("request", record)
+        # Offline, the template's scripts for formulas never load.
         reader.goto(converted.as_uri(), wait_until="domcontentloaded")
         frame = framed(reader)
         step_through(frame)
@@ -65,7 +65,7 @@ def test_the_page_lives_in_a_notebook_and_in_its_html(
         with reader.expect_download() as saved:
             frame.locator("#modes button").first.press("s")
         assert saved.value.suggested_filename.endswith(".png")
-        # Nothing of the notebook can be reached from the page.
+        # The page cannot access the notebook.
         assert frame.evaluate("self.origin") == "null"
     finally:
         context.close()
@@ -80,7 +80,7 @@ def framed(page: Page) -> Frame:
 
 
 def step_through(frame: Frame) -> None:
-    """See the channel that was on show, go one on with a key, and see the next."""
+    """Assert that the page shows channel 3, and channel 4 after a key press."""
     activations = FeatureExtractor("random", size=64)(sample_image())
     for channel in (3, 4):
         made = render(activations, LAYER, channel=channel, scale="channel")

@@ -1,4 +1,4 @@
-"""Why a value is what it is: the key, the map over the input and its panel, in a real browser."""
+"""Attribution of a value: its key, its map over the input, and its panel, in a real browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_key_shows_why_the_value_is_what_it_is(lab: OpenNotebook) -> None:
-    # Where the channel is largest there is a gradient.
+    # The gradient is not zero where the channel is largest.
     page = lab(EXPLORER)
     row, column = page.ask(
         f"[int(n) for n in __import__('numpy').unravel_index("
@@ -51,7 +51,7 @@ def test_a_key_shows_why_the_value_is_what_it_is(lab: OpenNotebook) -> None:
                 assert (red > blue) == (values[y, x] > 0)
                 strong += 1
     assert strong > 2
-    # What it sees, and the map, are large enough to be looked at.
+    # The panel shows the receptive field and the map, both enlarged.
     cards = page.page.locator(".vgg-stage img:visible")
     expect(cards).to_have_count(2)
     seen = picture_in(cards.first)
@@ -63,14 +63,14 @@ def test_a_key_shows_why_the_value_is_what_it_is(lab: OpenNotebook) -> None:
         assert box is not None
         assert min(box["width"], box["height"]) > 150
     expect(page.page.get_by_text("100% of the map lies in the receptive field")).to_be_visible()
-    # Another channel has its own; a second press takes all of it away.
+    # Another channel gets its own map; a second press of W hides map and panel.
     page.page.keyboard.press("ArrowRight")
     page.wait_value("explorer.attributed is not None and explorer.attributed.channel", 8)
     page.page.keyboard.press("ArrowLeft")
     page.page.keyboard.press("w")
     page.wait_value("(explorer.attribution, explorer.channel, explorer.panel)", [None, 7, ""])
     page.wait_picture_equal(CANVAS)
-    # But for the frame's own lines, which the page draws too.
+    # The picture is as before, except for the lines of the frame, which the page draws too.
     now = pixels_of(page).astype(int)
     for y, x in np.ndindex(values.shape):
         across, down = (int(place) for place in side.pixel(x, y))

@@ -1,7 +1,7 @@
 """Fuzz one target for some minutes: ``python -m tests.fuzz.run image --minutes 2``.
 
-What breaks a promise is left in ``tests/fuzz/findings/<target>/``, where `tests/test_fuzz.py` finds
-it. What the fuzzer has learned stays in ``.fuzz/``, for the next time.
+Inputs that break a promise are saved in ``tests/fuzz/findings/<target>/``, where
+`tests/test_fuzz.py` reads them. The fuzzer's corpus is kept in ``.fuzz/`` for the next run.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-# Of the packages that read what people pass, the parts that are Python.
+# The Python parts of the packages that read user input.
 _INSTRUMENTED = ["vgg_widget", "PIL", "torch._weights_only_unpickler", "zipfile", "numpy.lib"]
 
 
 def main() -> None:
-    """Run until the time is over or something is found."""
+    """Run until the time is up or the fuzzer finds something."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=("image", "array", "weights", "state"))
     parser.add_argument("--minutes", type=float, default=2)
@@ -35,7 +35,7 @@ def main() -> None:
     findings = FINDINGS / options.target
     findings.mkdir(parents=True, exist_ok=True)
     target = TARGETS[options.target]
-    target(b"")  # What is imported and built once is no part of any run.
+    target(b"")  # Do imports and one-time work before fuzzing starts.
     arguments = [
         sys.argv[0],
         f"-max_total_time={int(60 * options.minutes)}",

@@ -1,4 +1,4 @@
-"""Small good files to begin with: pictures, arrays, weights and states, for each target."""
+"""Small valid seeds for each target: pictures, arrays, weights and states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST = 20_000
 
 
 def images() -> dict[str, bytes]:
-    """Every picture file that the tests of good input make."""
+    """Return the small picture files of `tests/good_input.py`."""
     made = {case.name: case.make() for case in GOOD if not case.name.startswith(("array", "PIL"))}
     return {
         name: bytes(data)
@@ -33,7 +33,7 @@ def images() -> dict[str, bytes]:
 
 
 def arrays() -> dict[str, bytes]:
-    """Descriptions of arrays that `targets.array` reads."""
+    """Return descriptions of arrays in the format that `targets.array` reads."""
     numbers = bytes(range(1, 100))
     return {
         f"{dtype!r} {shape!r}": b"%s\n%s\n%s" % (dtype, shape, numbers)
@@ -43,7 +43,7 @@ def arrays() -> dict[str, bytes]:
 
 
 def some_weights(seed: int = 0) -> Arrays:
-    """Kernels and biases of `SMALL_SHAPES`."""
+    """Return random kernels and biases of `SMALL_SHAPES`."""
     generator = np.random.default_rng(seed)
     return {
         name: (
@@ -104,12 +104,12 @@ def _npz(weights: Arrays) -> bytes:
         layers[name] = Factors(*projection, *centroids, np.zeros(rows, np.float32), bias.copy())
     with tempfile.TemporaryDirectory() as folder:
         path = LearnedWeights(layers, {"photographs": 6}).save(Path(folder) / "w.npz")
-        # Not compressed, a change is one of numbers and not of everything that follows.
+        # Uncompressed, so that a changed byte changes one number and not all that follows.
         return mended(path.read_bytes())
 
 
 def weights_files(weights: Arrays) -> dict[str, bytes]:
-    """The same numbers in a file of every kind, by its suffix; PyTorch's where it is installed."""
+    """Return the same weights in every kind of file, by suffix; .pth only if torch is installed."""
     legacy, numbered = _hdf5(weights, _legacy), _hdf5(weights, _numbered)
     pytorchs = {".pth": _pytorch(weights)} if importlib.util.find_spec("torch") else {}
     return {
@@ -123,7 +123,7 @@ def weights_files(weights: Arrays) -> dict[str, bytes]:
 
 
 def weights() -> dict[str, bytes]:
-    """These files, as `targets.weights` reads them."""
+    """Return weights files in the format that `targets.weights` reads."""
     files = weights_files(some_weights())
     return {
         f"{suffix}{' mended' * mend}": first_byte(suffix, mend=mend) + data
@@ -148,11 +148,11 @@ STATES: list[dict[str, Any]] = [
     },
     {"usual_cmap": "plasma", "size": [64, 64], "weights": "random", "version": 1},
 ]
-"""What may stand in a state of `targets.untrained`, over what it has at first."""
+"""Valid changes to the first state of an explorer of `targets.untrained`."""
 
 
 def states() -> dict[str, bytes]:
-    """These, as `targets.state` reads them."""
+    """Return `STATES` in the format that `targets.state` reads."""
     lines = ["\n".join(f"{key}={json.dumps(one[key])}" for key in one) for one in STATES]
     return {str(number): line.encode() for number, line in enumerate(lines)}
 
@@ -166,7 +166,7 @@ SEEDS: dict[str, Callable[[], dict[str, bytes]]] = {
 
 
 def write_seeds(target: str, folder: Path) -> None:
-    """Write a target's seeds into a folder, a file each."""
+    """Write a target's seeds into a folder, one file for each."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(SEEDS[target]().values()):
         (folder / f"{number:03}").write_bytes(data)

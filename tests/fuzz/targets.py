@@ -1,7 +1,7 @@
-"""What is promised of arbitrary input, as functions of bytes that raise where it is not kept.
+"""The promises about arbitrary input, as functions of bytes that raise if a promise is broken.
 
-Each of `TARGETS` takes any bytes. Hypothesis and the fuzzer call them with bytes of their own, and
-`tests/test_fuzz.py` with those that once broke a promise.
+Each of `TARGETS` takes any bytes. The fuzzer and Hypothesis generate bytes for them, and
+`tests/test_fuzz.py` also passes those that once broke a promise.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from vgg_widget.layers import Vgg
 from vgg_widget.weights import Arrays, resolve
 
 FINDINGS = Path(__file__).parent / "findings"
-"""Folders of files, one for each of `TARGETS`, that once broke a promise."""
+"""One folder for each of `TARGETS`, with files that once broke a promise."""
 
-# Of a network with two of VGG19's convolutions, so that a whole file of weights is small.
+# A network with two of VGG19's convolutions, so that a weights file is small.
 SMALL_SHAPES = {"block1_conv1": (3, 3, 3, 2), "block1_conv2": (3, 3, 2, 2)}
 SUFFIXES = (".safetensors", ".h5", ".weights.h5", ".keras", ".npz", ".pth")
 
 
 def check_sentence(error: Exception, begins: str) -> None:
-    """Raise AssertionError if an error is not one line that names the argument and advises."""
+    """Assert that an error's message is one line that names the argument and gives advice."""
     words = str(error)
     assert re.fullmatch(rf"{begins} .+: .+[.?]", words), words
     assert words.isprintable(), repr(words)
 
 
 def check_image(source: object) -> None:
-    """An image is RGB and the caller's own, or refused in a sentence; nothing is ever warned of."""
+    """Assert that an image loads as a new RGB array or is refused in a sentence; no warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -62,16 +62,16 @@ def check_image(source: object) -> None:
 
 
 def image(data: bytes) -> None:
-    """Any bytes as a picture file."""
+    """Check any bytes as a picture file."""
     check_image(data)
 
 
-# Numbers in an array: more take NumPy seconds to repeat, before anything of ours sees them.
+# The most numbers in an array: NumPy takes seconds to fill a larger one, before it is loaded.
 LARGEST = 64**3
 
 
 def array(data: bytes) -> None:
-    """Any bytes as an array: a line of dtype, one of sides and directions, then numbers."""
+    """Check any bytes as an array: a line with its dtype, one with sides and steps, then data."""
     dtype, _, rest = data.partition(b"\n")
     numbers, _, content = rest.partition(b"\n")
     try:
@@ -83,7 +83,7 @@ def array(data: bytes) -> None:
         if math.prod(sides) > LARGEST:
             return
         whole = np.resize(one, sides)
-    except Exception:  # It describes no array.
+    except Exception:  # The bytes describe no array.
         return
     turned = whole[tuple(slice(None, None, -1 if step < 0 else 1) for step in steps[: whole.ndim])]
     check_image(turned)
@@ -94,13 +94,13 @@ def array(data: bytes) -> None:
 
 @contextmanager
 def small_network() -> Iterator[None]:
-    """Let VGG19 have two convolutions, for those who read its weights."""
+    """Make the readers of weights expect a VGG19 with only two convolutions."""
     with mock.patch.object(Vgg, "kernel_shapes", return_value=SMALL_SHAPES):
         yield
 
 
 def read_weights(path: Path) -> Arrays | None:
-    """Weights are finite numbers of the right shapes, or refused in a sentence; nothing warns."""
+    """Read a weights file; assert that it is valid or refused in a sentence, without warnings."""
     with small_network(), warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -118,7 +118,7 @@ def read_weights(path: Path) -> Arrays | None:
 
 
 def weights(data: bytes) -> None:
-    """Any bytes as a file of weights, the first of which says of which kind; see `first_byte`."""
+    """Check any bytes as a weights file; the first byte gives its kind, see `first_byte`."""
     if not data:
         return
     mend, kind = divmod(data[0], len(SUFFIXES))
@@ -129,12 +129,12 @@ def weights(data: bytes) -> None:
 
 
 def first_byte(suffix: str, *, mend: bool) -> bytes:
-    """Say of which kind a file of weights is, and whether to put its checksums right."""
+    """Return a byte for the kind of a weights file and whether to repair its checksums."""
     return bytes([SUFFIXES.index(suffix) + len(SUFFIXES) * mend])
 
 
 def mended(data: bytes) -> bytes:
-    """Put a zip archive's checksums right, so that what is wrong in its members is met."""
+    """Repair a zip archive's checksums, so that readers reach the errors in its members."""
     members = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -142,13 +142,13 @@ def mended(data: bytes) -> bytes:
                 with archive.open(info) as member:
                     member._expected_crc = None  # type: ignore[attr-defined]
                     members[info.filename] = member.read(1_000_000)
-    except Exception:  # It is too damaged for that.
+    except Exception:  # The archive is too damaged to read.
         return data
     return zipped(members)
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
-    """A zip archive that stores its members as they are."""
+    """Return a zip archive of uncompressed members."""
     with io.BytesIO() as buffer:
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in members.items():
@@ -168,7 +168,7 @@ def _once(name: str, make: Callable[[], Any]) -> Any:
 
 
 def untrained() -> FeatureExtractor:
-    """VGG19 with random weights, always the same one."""
+    """Return the one VGG19 with random weights that all checks share."""
     extractor: FeatureExtractor = _once("extractor", lambda: FeatureExtractor("random", size=None))
     return extractor
 
@@ -184,16 +184,16 @@ PICTURE: npt.NDArray[np.uint8] = (np.arange(32 * 32 * 3) % 251).reshape(32, 32, 
 
 
 def check_names_key(error: Exception, given: object) -> None:
-    """Raise AssertionError if an error does not say which key of a state is wrong."""
+    """Assert that an error says which key of a state is wrong."""
     keys = [key for key in given if key] if isinstance(given, dict) else []
     named = [key for key in keys if re.search(rf"(^|\W){re.escape(key)}\b", str(error))]
     assert named or str(error).startswith("state "), error
 
 
 def check_state(given: object, *, figure: bool = True) -> None:
-    """A state makes an explorer that works and has such a state, or is refused by its key.
+    """Assert that a state makes a working explorer, or that the error names the wrong key.
 
-    Without a figure there is nothing to do with it, which takes a twentieth of the time.
+    Without a figure the explorer is made but not used, which takes a twentieth of the time.
     """
     from ipywidgets.widgets.widget import _instances as widgets
 
@@ -213,25 +213,26 @@ def check_state(given: object, *, figure: bool = True) -> None:
         shown = explorer.state()
         assert json.loads(json.dumps(shown)) == shown
         if figure:
-            # What a person may do next.
+            # Actions that a user may take next.
             for before_relu in (not explorer.before_relu, explorer.before_relu):
                 explorer.before_relu = before_relu
             explorer.layer = "block5_pool"
             explorer.reset()
         explorer.close()
     left = set(widgets) - before
-    assert not left, f"{len(left)} widgets were left"
+    assert not left, f"{len(left)} widgets were left open"
 
 
 def state(data: bytes) -> None:
-    """Any bytes as a state; see `described_state`."""
+    """Check any bytes as a state; see `described_state`."""
     check_state(described_state(data), figure=False)
 
 
 def described_state(data: bytes) -> Any:
-    """Return a good state with other values: lines of a key and, after "=", JSON or else text.
+    """Return a valid state, changed by lines of the form ``key=value``.
 
-    A line without "=" that is JSON stands for the whole of it.
+    A value is read as JSON if possible, else as text. A line without "=" that is JSON, and not
+    empty or 0, replaces the whole state.
     """
     given: Any = dict(_once("state", _first_state))
     for line in data.decode("utf-8", "surrogateescape").split("\n"):

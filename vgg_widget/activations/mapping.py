@@ -269,7 +269,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
     def __repr__(self) -> str:
         height, width = self._image.shape[:2]
-        return f"<Activations of {len(self)} layers, image {height}×{width}, {self._weights.label}>"
+        layers = "1 layer" if len(self) == 1 else f"{len(self)} layers"
+        return f"<Activations of {layers}, image {height}×{width}, {self._weights.label}>"
 
     def at(self, layer: str, row: int, column: int) -> Floats:
         """Return the channel vector at a location.

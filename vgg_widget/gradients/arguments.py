@@ -147,6 +147,15 @@ def checked_channels(name: str, channels: Any, layer: str, count: int) -> tuple[
     return tuple(checked_channel(name, one, layer, count) for one in numbers)
 
 
+def check_finite(layer: str, *numbers: npt.NDArray[Any], so: str) -> None:
+    """Raise ValueError for NaN or infinite values or gradients, which mean that `so` holds."""
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise ValueError(
+            f"layer {layer!r} has NaN or infinite values or gradients, so {so}: check the weights, "
+            "or the preprocess function."
+        )
+
+
 def _checked_noise(noise: Any) -> float:
     if noise is None:
         return _NOISE

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.gradients.arguments import GAP, Choices, Method, checked_choices
+from vgg_widget.gradients.arguments import GAP, Choices, Method, check_finite, checked_choices
 from vgg_widget.gradients.class_map import class_map
 from vgg_widget.gradients.methods import (
     between,
@@ -40,6 +40,7 @@ _SAME = (
     "the image equals the baseline wherever this value depends on it, so there is nothing to "
     "attribute: pass another baseline=."
 )
+_NOTHING = "nothing can be attributed"
 _UNITS = {"gradient": "activation per level of 255", "smoothgrad": "activation per level of 255"}
 
 
@@ -120,8 +121,8 @@ def attribute(
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is invalid, the layer has no gradient, the network has no classifier, or
-        `preprocess` is not differentiable.
+        If an argument is invalid, the layer has no gradient, the network has no classifier,
+        `preprocess` is not differentiable, or values or gradients are NaN or infinite.
     ImageError
         If the image cannot be used.
     WeightsError
@@ -247,6 +248,7 @@ def _of_class(
     with shown_progress(progress, 1, "pictures", "picture") as tell:
         found = class_map(extractor, activations, layer, chosen.target, (first, chosen.seed))
         tell(1)
+    check_finite(layer, found.values, np.array(found.score), so=_NOTHING)
     return Attribution(
         _frozen(found.values),
         signed=False,
@@ -312,6 +314,7 @@ def _of_unit(
         values = parts.sum(axis=-1)
     if randomised is not None:
         made_with["seed"] = chosen.seed
+    check_finite(layer, values, np.array(now), so=_NOTHING)
     place = function.location
     value, message = now, ""
     if not function.randomised:
@@ -352,8 +355,7 @@ def _as_shown(function: ChannelFunction, activations: Activations, now: float) -
         value, usual = float(only[function.location]), float(np.abs(only).max())
     else:
         value, usual = (float(each.sum(dtype=np.float64)) for each in (only, np.abs(only)))
-    # NaN does not count as a change.
-    if not abs(now - value) > _ROUNDING * max(usual, abs(now)):
+    if abs(now - value) <= _ROUNDING * max(usual, abs(now)):
         return value, ""
     return value, (
         f"the network gives {plain_number(now)} now, but gave {plain_number(value)} when the "

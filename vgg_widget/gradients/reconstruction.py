@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.gradients.arguments import checked_channels, whole
+from vgg_widget.gradients.arguments import check_finite, checked_channels, whole
 from vgg_widget.gradients.canvas import RATE, Canvas, total_variation_gradient
 from vgg_widget.gradients.style import gram
-from vgg_widget.gradients.synthesis import STILL, becoming_clear, check_finite, check_seen, framed
+from vgg_widget.gradients.synthesis import STILL, becoming_clear, check_seen, framed
 from vgg_widget.gradients.synthetic_image import Reconstruction
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
@@ -264,7 +264,7 @@ class ReconstructionMaking:
         """Take one optimisation step."""
         pictures = self._canvas.pictures()
         told, gradients = self._aim.gradients(pictures, STILL, self._asked)
-        check_finite(self._layer, told, gradients)
+        check_finite(self._layer, told, gradients, so="no step can be taken")
         if not self.steps and not gradients.any() and told.any():
             raise ValueError(
                 f"layer {self._layer!r} has no gradient for the initial noise, usually because a "

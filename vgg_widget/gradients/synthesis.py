@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.gradients.arguments import checked_channels, whole, whole_number
+from vgg_widget.gradients.arguments import check_finite, checked_channels, whole, whole_number
 from vgg_widget.gradients.canvas import RATE, Canvas
 from vgg_widget.gradients.synthetic_image import SyntheticImage
 from vgg_widget.images import checked_size
@@ -292,7 +292,7 @@ class ChannelMaking:
         view = _view(self._views, self._jitter, self._size)
         for part in self._parts:
             values, gradients = self._aim.gradients(part.canvas.pictures(), view, self._asked(part))
-            check_finite(self._layer, values, gradients)
+            check_finite(self._layer, values, gradients, so="no step can be taken")
             part.moved |= gradients.any(axis=(1, 2, 3))
             for history, told in zip(part.histories, values, strict=True):
                 history.append(
@@ -385,15 +385,6 @@ def check_seen(box: tuple[int, int, int, int] | None, location: Location, layer:
         raise ValueError(
             f"location {location!r} of layer {layer!r} sees no pixel of the image, only padding: "
             "pass another location."
-        )
-
-
-def check_finite(layer: str, *numbers: Floats) -> None:
-    """Raise ValueError for NaN or infinite values or gradients."""
-    if not all(np.isfinite(each).all() for each in numbers):
-        raise ValueError(
-            f"layer {layer!r} has NaN or infinite values or gradients, so no step can be taken: "
-            "check the weights, or the preprocess function."
         )
 
 

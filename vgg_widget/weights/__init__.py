@@ -142,6 +142,11 @@ def resolve_application(weights: Any, network: str) -> Provenance:
         digest = imagenet_file(network).hash or file_digest(path, "sha256")
         label = f"{title}, ImageNet weights"
         return Provenance("imagenet", label, str(path), digest, network=network)
+    if (vgg := _OF_ONE.get(name)) is not None:
+        raise WeightsError(
+            f"weights {name!r} are available for {vgg.title} only: choose one of "
+            f"{', '.join(map(repr, names_of_weights(network)))}, or network={vgg.name!r}."
+        )
     more = f"{KERAS_NAMES}; pass a model as model="
     path = _path(weights, network, more)
     check_is_keras(path, title)

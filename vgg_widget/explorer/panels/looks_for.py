@@ -58,12 +58,13 @@ class LooksForPanel(Panel):
         self._seeds: dict[tuple[str, tuple[int, ...]], int] = {}
         self._running: _Wish | None = None
         self._weights: Provenance | None = None
+        self._digest = ""
         self._patches_of: tuple[Any, _Wish | None] = None, None
         self.button = parts.button("start", "Make a picture that the channel responds to strongly")
         self._together = False
-        self.strip = parts.button("all channels in the strip")
-        self.another = parts.button("another beginning", "Begin from other noise")
-        self.first = parts.button("first beginning", "Show what came of the first noise")
+        self.strip = parts.button("channels that differ most")
+        self.another = parts.button("another seed", "Start from other noise")
+        self.first = parts.button("first seed", "Show the picture made from the first noise")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
         self.cards = tuple(_Card(explorer) for _ in range(MOST_CHANNELS))
         self.patches = tuple(parts.PictureCard(_SIDE) for _ in range(_PATCHES))
@@ -99,7 +100,7 @@ class LooksForPanel(Panel):
         self.maker.stop()
 
     def _switch(self) -> None:
-        """Make those of all channels in the strip, or go back to the channel on show."""
+        """Make those of the channels that differ most, or go back to the channel on show."""
         self._together = not self._together
         if self._together:
             self._start(self._wish())
@@ -197,7 +198,7 @@ class LooksForPanel(Panel):
             # A user's own model was trained: its earlier images do not apply.
             self.pause()
             self._weights = explorer.activations.weights
-            self._makings, self._images, self._kept = {}, {}, None
+            self._makings, self._images, self._kept, self._digest = {}, {}, None, ""
         wish = self._wish()
         if self.maker.running and self._running != wish:
             # Those channels are no longer displayed; the optimisation can be resumed later.
@@ -228,7 +229,7 @@ class LooksForPanel(Panel):
         if self.maker.running:
             words = "stop"
         elif wish in self._makings and self._makings[wish].steps:
-            words = "go on"
+            words = "resume"
         done = not self._missing(wish)
         parts.set_value(self.button, words, "description")
         # Hidden instead of disabled, so that the focus moves on.
@@ -236,7 +237,7 @@ class LooksForPanel(Panel):
         parts.display(self.another, shown=done)
         parts.display(self.first, shown=wish.seed > 0)
         count = min(MOST_CHANNELS, self._explorer.activations.info(wish.layer).channels)
-        words, tip = f"all {count} channels in the strip", "Make a picture for each of them"
+        words, tip = f"{count} channels that differ most", "Make a picture for each of them"
         if self._together:
             words, tip = "only this channel", "Show the picture of the channel on show by itself"
         parts.set_value(self.strip, words, "description")
@@ -279,8 +280,11 @@ class LooksForPanel(Panel):
         patches: list[RGB8] = []
         # If there are none, the set's own panel says why.
         there = top is not None and len(wish.channels) == 1 and wish.layer in top
-        if there and top.weights.digest == weights_digest(self._explorer.extractor):
-            patches = _patches(top, wish.layer, channel)
+        if there:
+            # Computing the digest of a user's own model takes a moment.
+            self._digest = self._digest or weights_digest(self._explorer.extractor)
+            if top.weights.digest == self._digest:
+                patches = _patches(top, wish.layer, channel)
         for rank, card in enumerate(self.patches):
             if rank >= len(patches):
                 card.hide()

@@ -178,7 +178,7 @@ class WhatIsLeftPanel(Panel):
         if self.maker.running:
             words = "stop"
         elif wish in self._makings and self._makings[wish].steps:
-            words = "go on"
+            words = "resume"
         parts.set_value(self.button, words, "description")
         done = made is not None and made.steps >= _STEPS
         parts.display(self.button, shown=not (self._nowhere(wish) or done))
