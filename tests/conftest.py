@@ -110,7 +110,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _no_page_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what earlier pages reported, and which panel an earlier test opened."""
-    monkeypatch.setattr(PageHelper, "_seen", {})
+    monkeypatch.setattr(PageHelper, "_last_reports", {})
     monkeypatch.setattr(ExplorerBase, "remembered_panel", "")
 
 

@@ -40,7 +40,7 @@ ROWS = (*KERNELS, "lowest", "oldest-python", "newest-python")
 ABOUT_THREADS = (
     "tests/test_threads_and_failures.py",
     "tests/browser/test_monkey.py",
-    "tests/browser/test_linked_views.py::test_hasty_hands_end_on_the_right_picture",
+    "tests/browser/test_linked_views.py::test_quick_actions_end_on_the_right_picture",
 )
 # Enough to find what an old or new release lacks. The others are slow or drive a browser.
 QUICK = ("-n", "2", "-m", "not browser and not slow")

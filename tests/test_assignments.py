@@ -44,7 +44,7 @@ READ = "of this explorer cannot be set: set one of its traits instead."
         ("colour", 1, "LayerExplorer has no trait 'colour': "),
     ],
 )
-def test_what_is_no_trait_is_refused_in_a_sentence(
+def test_a_name_that_is_no_trait_is_refused_in_a_sentence(
     explore: Explore, name: str, value: object, sentence: str
 ) -> None:
     explorer = explore()

@@ -256,7 +256,7 @@ def test_an_error_is_one_line_and_leaves_no_files(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (work / "empty").mkdir()
-    monkeypatch.setattr(atlas, "_PATIENCE", 0.5)
+    monkeypatch.setattr(atlas, "_TIMEOUT", 0.5)
     assert main(["atlas", *words]) == 1
     errors = capsys.readouterr().err.strip().splitlines()
     assert errors[-1].startswith("vgg-widget: ")
@@ -328,7 +328,7 @@ def test_a_cluster_is_found_by_the_address_of_its_scheduler(
         assert_same(TopActivations.load("here/top.npz"), TopActivations.load("there/top.npz"))
         assert len(list(Path("there").glob("shard-*"))) == 1
         client.cluster.scale(0)
-        monkeypatch.setattr(atlas, "_PATIENCE", 0.5)
+        monkeypatch.setattr(atlas, "_TIMEOUT", 0.5)
         while client.scheduler_info()["workers"]:
             time.sleep(0.05)
         capsys.readouterr()

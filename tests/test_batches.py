@@ -295,7 +295,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.sampled
 @pytest.mark.parametrize(("item", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_may_be_read_in_several_ways_is_refused_where_it_stands(
+def test_an_ambiguous_batch_is_refused_before_it_is_computed(
     exact: FeatureExtractor, item: Any, words: str
 ) -> None:
     taken: list[int] = []
@@ -461,7 +461,7 @@ def test_all_batches_may_share_one_buffer(exact: FeatureExtractor) -> None:
         np.testing.assert_array_equal(streamed["edges"], expected)
 
 
-def test_other_batches_of_the_same_images_go_on_with_what_is_kept(
+def test_other_batches_of_the_same_images_resume_from_the_kept_shards(
     exact: FeatureExtractor, tmp_path: Path, computed: Counted
 ) -> None:
     many = photographs(300, 32, 32)

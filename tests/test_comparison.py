@@ -59,7 +59,7 @@ def make(
     extractor: FeatureExtractor, photo: RGB8, other: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Make]:
     # Forget what the pages of other tests have sent and which panel they opened.
-    monkeypatch.setattr(PageHelper, "_seen", {})
+    monkeypatch.setattr(PageHelper, "_last_reports", {})
     monkeypatch.setattr(Comparison, "remembered_panel", "")
     made: list[Comparison] = []
 

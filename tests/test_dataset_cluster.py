@@ -144,7 +144,7 @@ def test_changed_weights_are_not_mixed_up_with_the_original_ones() -> None:
 
 
 @pytest.mark.usefixtures("_small_shards")
-def test_a_worker_that_leaves_half_way(folder: Path) -> None:
+def test_a_worker_that_leaves_midway(folder: Path) -> None:
     extractor = exact_extractor()
     left: list[int] = []
     with local_client(2, processes=False) as client:
@@ -164,7 +164,7 @@ def test_a_worker_that_leaves_half_way(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_workers_give_what_one_does_with_vgg19(two: Any, folder: Path) -> None:
+def test_two_workers_give_what_one_process_gives_with_vgg19(two: Any, folder: Path) -> None:
     extractor = FeatureExtractor("random", size=(32, 32))
     layers = ["block1_conv1", "block2_pool", "block3_conv1", "features.10"]
     some = sorted(folder.rglob("*.png"))[::4]
@@ -177,7 +177,7 @@ def test_two_workers_give_what_one_does_with_vgg19(two: Any, folder: Path) -> No
 @pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.usefixtures("_small_shards")
-def test_a_worker_is_killed_half_way(two: Any, folder: Path) -> None:
+def test_a_worker_killed_midway(two: Any, folder: Path) -> None:
     extractor = exact_extractor()
     pids = sorted(two.run(os.getpid).values())
     killed: list[int] = []

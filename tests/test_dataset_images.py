@@ -108,7 +108,9 @@ def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> No
         assert order.index(1) + 1 == order.index(3)
 
 
-def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_path: Path) -> None:
+def test_bad_images_are_named_and_the_others_are_computed(
+    exact: FeatureExtractor, tmp_path: Path
+) -> None:
     names = write_pictures(tmp_path / "set", 40)
     (tmp_path / "set" / "003.png").write_bytes(b"no picture")
     whole = (tmp_path / "set" / "004.png").read_bytes()

@@ -160,7 +160,7 @@ def failing(error: Exception, opened: Any = None) -> Any:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("what", ["EIO", "EMFILE", "memory", "missing"])
-def test_a_momentary_failure_is_told_and_not_kept(
+def test_a_momentary_failure_is_reported_and_not_cached(
     exact: FeatureExtractor,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -201,7 +201,7 @@ def test_a_momentary_failure_is_told_and_not_kept(
     assert computed.since() == 0
 
 
-def test_a_file_that_changes_before_it_is_decoded_is_kept_as_what_was_decoded(
+def test_a_file_that_changes_before_it_is_decoded_has_the_digest_of_what_was_decoded(
     exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "changing.png"
@@ -303,7 +303,7 @@ def test_a_shard_under_the_wrong_name_is_not_used(exact: FeatureExtractor, tmp_p
         ({"extractor": "size"}, r"was created with size None, not \[32, 32\]"),
     ],
 )
-def test_what_is_asked_otherwise_is_refused(
+def test_other_arguments_are_refused(
     exact: FeatureExtractor, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     images = [picture(number) for number in range(5)]

@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_written_is_an_expected_error(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_mode_of_ones_own_that_raises_is_named_with_its_lines(
+def test_a_custom_mode_that_raises_is_named_with_its_lines(
     explore: Explore, failing_mode: list[Any], error: Exception
 ) -> None:
     explorer = explore(layer="block2_conv1", channel=3)
@@ -153,7 +153,7 @@ def test_a_mode_of_ones_own_that_raises_is_named_with_its_lines(
     )
 
 
-def test_in_a_cell_the_same_is_an_ordinary_traceback(
+def test_in_a_cell_the_same_error_is_an_ordinary_traceback(
     explore: Explore, failing_mode: list[Any]
 ) -> None:
     explorer = explore()
@@ -164,7 +164,7 @@ def test_in_a_cell_the_same_is_an_ordinary_traceback(
     assert explorer.mode == "channel"
 
 
-def test_an_observer_of_a_persons_own_is_told_of(explore: Explore) -> None:
+def test_an_error_in_a_users_observer_is_reported(explore: Explore) -> None:
     explorer = explore()
     explorer.observe(fail, "channel")
     control(explorer, "channel").value = 4
@@ -225,7 +225,7 @@ def test_the_mouse(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_works(explorer)
 
 
-def test_a_listener_of_a_persons_own_on_the_canvas(explore: Explore) -> None:
+def test_an_error_in_a_users_canvas_listener(explore: Explore) -> None:
     explorer = explore()
     connection = explorer.canvas.mpl_connect("motion_notify_event", fail)
     point(explorer, "map", 3, 4)
@@ -386,7 +386,7 @@ class Poison:
 
 
 @pytest.mark.slow
-def test_no_callback_lets_an_error_out(
+def test_no_callback_lets_an_error_escape(
     explore: Explore,
     extractor: FeatureExtractor,
     photo: Any,

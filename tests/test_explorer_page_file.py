@@ -156,7 +156,7 @@ def test_before_the_relu(activations: Activations, tmp_path: Path) -> None:
     assert (np.abs(values - maps) <= (high - low) / 507.9).all()
 
 
-def test_what_does_not_fit_is_halved_and_the_page_says_so(
+def test_maps_that_do_not_fit_are_halved_and_the_page_says_so(
     activations: Activations, tmp_path: Path
 ) -> None:
     path = tmp_path / "page.html"

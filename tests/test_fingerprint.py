@@ -110,7 +110,7 @@ OTHERS: dict[str, tuple[Build, Build]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_what_computes_something_else_has_another_digest(what: str) -> None:
+def test_another_computation_has_another_digest(what: str) -> None:
     one, other = (network(build) for build in OTHERS[what])
     assert digest_of(one) != digest_of(other)
     # Keras gives the layers of a second build other names.

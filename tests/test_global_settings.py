@@ -168,7 +168,7 @@ def run(code: str, *arguments: str, **environment: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_what_keras_json_says_changes_nothing(activations: Activations, tmp_path: Path) -> None:
+def test_keras_json_changes_nothing(activations: Activations, tmp_path: Path) -> None:
     chosen = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}
     (tmp_path / "keras.json").write_text(json.dumps({**chosen, "backend": "tensorflow"}))
     np.save(tmp_path / "image.npy", activations.image)

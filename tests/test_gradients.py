@@ -392,7 +392,7 @@ def test_occlusion_is_the_mean_loss_from_hiding_pixels(
 # Shuffled weights ---------------------------------------------------------------------------------
 
 
-def test_maps_lose_their_likeness_layer_by_layer(
+def test_maps_of_randomised_weights_lose_similarity_layer_by_layer(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     layer, location = "features.12", (8, 9)

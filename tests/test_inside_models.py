@@ -328,9 +328,7 @@ def held_twice(levels: int) -> bytes:
     ],
     ids=range(8),
 )
-def test_a_configuration_that_describes_no_graph_is_passed_over(
-    weights_file: Path, config: bytes
-) -> None:
+def test_a_configuration_without_a_graph_is_ignored(weights_file: Path, config: bytes) -> None:
     path = weights_file.with_name("odd.keras")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", config)

@@ -133,7 +133,7 @@ KINDS = [plain, displayed, unfolded, two, from_state, after_an_error]
 
 
 @pytest.mark.slow
-def test_explorers_that_are_closed_are_gone(extractor: FeatureExtractor, photo: Any) -> None:
+def test_closed_explorers_are_freed(extractor: FeatureExtractor, photo: Any) -> None:
     for make in KINDS:
         # Fill caches that stay: fonts, colormaps, a thread of TensorFlow.
         make(extractor, photo).close()
@@ -176,7 +176,7 @@ def test_a_closed_explorer_is_freed_with_its_last_variable(
 
 
 @pytest.mark.slow
-def test_a_process_does_not_grow_with_the_explorers_that_were_closed() -> None:
+def test_memory_does_not_grow_with_closed_explorers() -> None:
     code = inspect.getsource(memory) + SESSION
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=280, check=False
@@ -188,7 +188,7 @@ def test_a_process_does_not_grow_with_the_explorers_that_were_closed() -> None:
 
 
 @pytest.mark.slow
-def test_pictures_that_were_looked_at_are_gone(explore: Explore, photo: Any) -> None:
+def test_earlier_pictures_are_freed(explore: Explore, photo: Any) -> None:
     explorer = explore(layer="block2_conv1")
     for title in PANELS:
         explorer.panel = title
@@ -205,7 +205,9 @@ def test_pictures_that_were_looked_at_are_gone(explore: Explore, photo: Any) -> 
     assert memory() - held < 20 + ROUNDS * megabytes / 2
 
 
-def test_one_call_frees_what_a_cell_run_again_left(extractor: FeatureExtractor, photo: Any) -> None:
+def test_one_call_frees_the_explorers_of_a_cell_run_again(
+    extractor: FeatureExtractor, photo: Any
+) -> None:
     own = widgets.IntSlider()
     known = []
     for _ in range(3):
@@ -228,7 +230,7 @@ def test_one_call_frees_what_a_cell_run_again_left(extractor: FeatureExtractor, 
         widget.close()
 
 
-def test_a_cell_that_is_run_fifty_times(extractor: FeatureExtractor, photo: Any) -> None:
+def test_a_cell_run_many_times_frees_its_explorers(extractor: FeatureExtractor, photo: Any) -> None:
     shell: Any = InteractiveShell()  # type: ignore[no-untyped-call]
     shell.user_ns.update(LayerExplorer=LayerExplorer, extractor=extractor, photo=photo)
     before = len(_instances)

@@ -97,7 +97,7 @@ def test_a_mode_of_several_channels_says_which_channel_it_is_about(explore: Expl
 def test_stopping_and_resuming_gives_the_same_image(explore: Explore) -> None:
     explorer, panel = open_looks_for(explore)
     made: list[int] = []
-    real = panel._made
+    real = panel._images_made
 
     def stop_first(wish: Any, images: Any) -> None:
         made.append(images[0].steps)
@@ -105,7 +105,7 @@ def test_stopping_and_resuming_gives_the_same_image(explore: Explore) -> None:
         if len(made) == 1:
             panel.toggle()
 
-    panel._made = stop_first
+    panel._images_made = stop_first
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
     assert made == [16]
@@ -118,7 +118,7 @@ def test_stopping_and_resuming_gives_the_same_image(explore: Explore) -> None:
     assert_shows(on_show(panel)[0].made, expected.image)
 
 
-def test_what_was_made_is_kept_and_shown_again_at_once(
+def test_a_finished_image_is_cached_and_shown_again_at_once(
     explore: Explore, few_steps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, panel = open_looks_for(explore)
@@ -188,7 +188,7 @@ def test_a_stop_in_the_last_step_loses_nothing(
     assert panel.another.layout.display != "none"
 
 
-def test_what_is_kept_is_of_one_network_and_its_preprocessing(photo: RGB8) -> None:
+def test_the_cache_depends_on_network_and_preprocessing(photo: RGB8) -> None:
     extractor = FeatureExtractor("random", size=32)
     made = visualize_channel(extractor, LAYER, 5, steps=2, progress=False)
     assert kept.KeptImages(extractor).keep(made) is not None
@@ -371,7 +371,7 @@ def test_another_picture_hides_the_image(explore: Explore, photo: RGB8) -> None:
     assert panel.button.description == "start"
 
 
-def test_what_is_left_is_kept_for_this_picture_and_shown_again_at_once(
+def test_a_finished_reconstruction_is_cached_and_shown_again_at_once(
     explore: Explore, photo: RGB8, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer, panel = open_what_is_left(explore)
@@ -399,7 +399,7 @@ def test_what_is_left_is_kept_for_this_picture_and_shown_again_at_once(
     assert third.button.description == "start"
 
 
-def test_what_is_left_is_kept_by_maps_network_and_arguments(
+def test_reconstructions_are_cached_by_maps_network_and_arguments(
     extractor: FeatureExtractor, photo: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     activations = extractor(photo)

@@ -62,7 +62,7 @@ def test_a_key_is_answered_even_if_its_callback_fails(
     page = page_of({}.__getitem__)
     sent = sent_by(page, monkeypatch)
     with pytest.raises(KeyError, match="b"):
-        page._hear(page, {"kind": "key", "key": "b"}, [])
+        page._on_message(page, {"kind": "key", "key": "b"}, [])
     assert sent == [({"kind": "answered"}, None)]
 
 

@@ -47,7 +47,7 @@ class Page:
         self.explorer.canvas._handle_message(self.explorer.canvas, message, [])
 
     def says(self, **message: Any) -> None:
-        self.explorer._page._hear(self.explorer._page, message, [])
+        self.explorer._page._on_message(self.explorer._page, message, [])
 
     @property
     def scene(self) -> dict[str, Any]:
@@ -494,7 +494,7 @@ def test_frames_have_no_marks_while_the_page_draws_them(explore: Explore) -> Non
     "settings",
     [{"mode": "grid"}, {"mode": "rainbow"}, {"mode": "rgb"}, {"overlay": 0.4}],
 )
-def test_what_the_page_cannot_know_is_the_kernels(
+def test_what_the_page_cannot_know_comes_from_the_kernel(
     explore: Explore, settings: dict[str, Any]
 ) -> None:
     explorer = explore(layer="block3_conv1", **settings)

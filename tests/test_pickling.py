@@ -99,7 +99,7 @@ def assert_same_activations(found: Activations, expected: Activations) -> None:
 
 
 @pytest.mark.sampled
-def test_activations_are_given_back(activations: Activations, again: Any) -> None:
+def test_activations_survive_pickling(activations: Activations, again: Any) -> None:
     found = again(activations)
     assert found is not activations
     assert_same_activations(found, activations)
@@ -139,7 +139,7 @@ def test_a_saved_file_and_a_copy_are_the_same(
 
 
 @pytest.mark.sampled
-def test_results_are_given_back(
+def test_results_survive_pickling(
     extractor: FeatureExtractor, activations: Activations, noisy_top: TopActivations, again: Any
 ) -> None:
     both = pair(extractor, activations.image, activations.image[::-1])
@@ -199,7 +199,7 @@ def learned_file(tmp_path: Path) -> Path:
 @few_ways
 @pytest.mark.usefixtures("own_networks")
 @pytest.mark.parametrize("weights", ["random", "kmeans", "auto", "file"])
-def test_an_extractor_goes_by_the_name_of_its_weights(
+def test_an_extractor_is_pickled_as_the_name_of_its_weights(
     photo: RGB8, learned_file: Path, again: Any, weights: str
 ) -> None:
     extractor = FeatureExtractor(
@@ -298,7 +298,9 @@ def test_modified_weights_are_not_recreated_from_their_name() -> None:
 
 
 @pytest.mark.usefixtures("own_networks")
-def test_an_extractor_without_a_name_says_what_to_do(exact: FeatureExtractor, photo: RGB8) -> None:
+def test_pickling_an_extractor_without_a_name_says_what_to_do(
+    exact: FeatureExtractor, photo: RGB8
+) -> None:
     import torch
 
     state = {}
@@ -353,7 +355,9 @@ def explorers(
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_explorers_say_what_to_take_instead(explorers: dict[str, Any], act: Any) -> None:
+def test_pickling_an_explorer_says_what_to_pickle_instead(
+    explorers: dict[str, Any], act: Any
+) -> None:
     for advice, explorer in explorers.items():
         with pytest.raises(TypeError, match=r"cannot be pickled or copied, since") as caught:
             act(explorer)

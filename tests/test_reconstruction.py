@@ -145,7 +145,7 @@ def test_style_matches_the_gram_matrix_and_not_the_picture(
     assert "Gram matrix" in found.caption
 
 
-def test_it_comes_as_it_becomes_clear_and_the_same_seed_gives_the_same_bytes(
+def test_intermediate_images_are_shown_and_the_same_seed_gives_the_same_bytes(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     whole = made(extractor, activations, "block1_conv2", steps=10)
@@ -197,7 +197,7 @@ def test_dead_maps_and_activations_of_other_networks_are_refused(
         made(extractor, activations.image, "block1_conv2")  # type: ignore[arg-type]
 
 
-def test_a_channel_that_is_dead_for_noise_is_told(
+def test_a_channel_that_is_dead_for_noise_is_reported(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     assert activations["block2_conv1"][..., 19].any()

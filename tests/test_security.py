@@ -345,7 +345,7 @@ def test_an_array_that_is_less_than_it_says_is_refused_before_there_is_memory_fo
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_what_unpacks_to_more_than_is_allowed_is_refused_unread(
+def test_data_that_unpack_to_more_than_the_limit_are_refused_unread(
     saved: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(safe_npz, "MOST_BYTES", 1 << 20)
@@ -376,7 +376,7 @@ def test_a_large_file_of_activations_is_read(
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_thin_factors_are_not_multiplied_into_a_matrix_that_vgg19_has_not(tmp_path: Path) -> None:
+def test_factors_are_not_multiplied_into_a_matrix_that_vgg19_does_not_have(tmp_path: Path) -> None:
     path = tmp_path / "thin.npz"
     long = np.ones((9 * 20_000, 1), np.int8), np.ones(1, np.float32)
     wide = np.ones((1, 50_000), np.int8), np.ones(50_000, np.float32)
@@ -637,7 +637,7 @@ def test_no_name_is_code_in_the_notebook_of_the_demo(tmp_path: Path) -> None:
     assert set(data) == {"image/png", "text/plain"}
 
 
-def test_the_page_makes_no_markup_of_what_it_is_told() -> None:
+def test_the_page_turns_no_message_into_markup() -> None:
     script = files("vgg_widget.explorer").joinpath("helper.js").read_text(encoding="utf-8")
     for way in (
         *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("),

@@ -46,7 +46,7 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return displayed
 
 
-def test_a_cell_holds_the_page_to_the_letter(
+def test_a_cell_holds_the_page_byte_for_byte(
     explore: Callable[..., LayerExplorer], cell: list[Any]
 ) -> None:
     explorer = explore(layer="block3_conv1", mode="max")

@@ -97,7 +97,7 @@ class Broken(Panel):
         raise ZeroDivisionError("this panel fails on purpose")
 
 
-def test_a_failing_panel_is_told_of_and_takes_nothing_along(
+def test_a_failing_panel_is_reported_and_breaks_nothing_else(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Broken] = []

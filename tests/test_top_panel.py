@@ -303,7 +303,7 @@ def test_another_size_is_reported(explore: Explore, noisy_top: TopActivations) -
     assert len(patches_on_show(explorer)) == K
 
 
-def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
+def test_a_missing_picture_is_named_and_the_others_are_shown(
     explore: Explore, extractor: FeatureExtractor, tmp_path: Path
 ) -> None:
     for number in range(6):

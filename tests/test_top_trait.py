@@ -106,7 +106,7 @@ def test_no_state_and_no_code_holds_the_set(
     again.close()
 
 
-def test_closing_ends_what_is_read(
+def test_closing_stops_reading_images(
     explore: Explore,
     noisy_top: TopActivations,
     pictures_read: list[str],

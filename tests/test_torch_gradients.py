@@ -90,7 +90,7 @@ def test_the_sum_of_a_map_and_methods_that_add_up(
         assert not outside.any()
 
 
-def test_shuffled_weights_change_what_they_should_and_nothing_stays(
+def test_shuffled_weights_change_the_map_and_are_restored(
     network: Small, extractor: FeatureExtractor, activations: Activations
 ) -> None:
     numbers = {name: tensor.clone() for name, tensor in network.state_dict().items()}

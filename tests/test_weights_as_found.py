@@ -315,7 +315,7 @@ def test_learned_filters_are_recognised_by_their_content(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["a.pkl", "a.h5", "a", "a.safetensors", "a.npz", "a.ckpt"])
-def test_under_no_name_is_anything_executed(name: str, tmp_path: Path) -> None:
+def test_nothing_is_executed_under_any_file_name(name: str, tmp_path: Path) -> None:
     mark = tmp_path / "it ran"
 
     class Trap:

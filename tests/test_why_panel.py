@@ -389,7 +389,7 @@ def status(explorer: Any) -> str:
     return str(made_panel(explorer, "Why").status.value)
 
 
-def test_what_the_page_asks_for_is_computed_beside_it(
+def test_requests_of_the_page_are_computed_on_another_thread(
     explore: Explore, active: dict[str, Any], slow: Slow
 ) -> None:
     explorer = explore(**active)

@@ -230,7 +230,7 @@ class Predictor:
         height, width = image.shape[:2]
         if activations.shape(_POOL) == CLASSIFIER_INPUT:
             return image, (0, 0, height, width)
-        seen, (top, left) = _looked_at(image)
+        seen, (top, left) = _classifier_crop(image)
         resized = target_size(image, _SIDE)
         down, across = height / resized[0], width / resized[1]
         bottom, right = top + seen.shape[0], left + seen.shape[1]
@@ -242,7 +242,7 @@ class Predictor:
 
     def _seen(self, pixels: RGB8) -> Floats:
         """Compute the last pool of the part that the classifier looks at, in another pass."""
-        return self._extractor(_looked_at(pixels)[0])[_POOL]
+        return self._extractor(_classifier_crop(pixels)[0])[_POOL]
 
     def _computed(self, maps: Floats) -> Floats:
         if self._classifier.channels_first:
@@ -266,7 +266,7 @@ class Predictor:
         return probabilities
 
 
-def _looked_at(pixels: RGB8) -> tuple[RGB8, tuple[int, int]]:
+def _classifier_crop(pixels: RGB8) -> tuple[RGB8, tuple[int, int]]:
     """Return what the classifier looks at, and its corner's position in the resized image."""
     image = resize(pixels, _SIDE)
     if not _is_cropped(image):

@@ -49,7 +49,7 @@ if "vgg_widget" in sys.modules:
     from vgg_widget import LayerExplorer
     from vgg_widget.explorer.comparison import Comparison
     from vgg_widget.explorer.helper import PageHelper
-    PageHelper._seen.clear()
+    PageHelper._last_reports.clear()
     LayerExplorer.remembered_panel = Comparison.remembered_panel = ""
 get_ipython().reset(new_session=False)
 None

@@ -212,7 +212,7 @@ def wait_ended(app: str, kernel: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_page_that_goes_takes_its_kernel_with_it_and_no_other_site_can_end_one(
+def test_closing_a_page_ends_its_kernel_and_no_other_site_can_end_one(
     app: str, browser: BrowserContext
 ) -> None:
     visit = Visit(browser, app)

@@ -78,7 +78,9 @@ def tab_to(page: NotebookPage, selector: str) -> None:
 @pytest.mark.parametrize(
     "front_end", ["lab", pytest.param("voila", marks=pytest.mark.slow)], indirect=True
 )
-def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: OpenNotebook) -> None:
+def test_an_error_is_shown_unfolded_and_disappears_with_the_next_action(
+    front_end: OpenNotebook,
+) -> None:
     page = front_end(FAILING, fresh=True)
     kind = page.server.front_end
     first = page.wait_picture_equal(CANVAS)
@@ -151,8 +153,8 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
 
     # Errors in key and mouse callbacks are shown, too; no cell output has their tracebacks.
     fail = "def fail(*_): raise MemoryError('none left')\n"
-    page.ask(f"{fail}keep = explorer._pointing._turn_grid, explorer._view.hit\n0")
-    page.ask("explorer._pointing._turn_grid = explorer._view.hit = fail\n0")
+    page.ask(f"{fail}keep = explorer._pointing._toggle_grid, explorer._view.hit\n0")
+    page.ask("explorer._pointing._toggle_grid = explorer._view.hit = fail\n0")
     page.click_canvas((0.65, 0.4))
     expect(problem).to_contain_text("MemoryError: none left")
     # A mouse still on the picture would send another event after the step.
@@ -162,7 +164,7 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     expect(problem).to_be_hidden()
     page.page.keyboard.press("g")
     expect(problem).to_contain_text("MemoryError: none left")
-    page.ask("explorer._pointing._turn_grid, explorer._view.hit = keep\n0")
+    page.ask("explorer._pointing._toggle_grid, explorer._view.hit = keep\n0")
     page.page.keyboard.press("g")
     page.wait_value("explorer.mode", "grid")
     expect(problem).to_be_hidden()

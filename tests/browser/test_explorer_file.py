@@ -244,7 +244,7 @@ def test_a_grid_has_every_tile_and_hatches_dead_channels(
 
 @pytest.mark.parametrize("mode", ["rgb", "rainbow", "composite"])
 @pytest.mark.parametrize("scale", ["auto", "layer"])
-def test_mixes_add_the_same_lights(
+def test_mixes_add_the_same_colours(
     opened: Opened, small: Activations, mode: str, scale: str
 ) -> None:
     layer = "block2_conv2"
@@ -800,7 +800,7 @@ def test_switching_between_both_sides_of_a_relu(
 
 
 @pytest.mark.parametrize(("most", "step"), [(0.27, 2), (0.05, 4)])
-def test_of_halved_maps_every_value_is_still_true(
+def test_every_value_of_halved_maps_is_unchanged(
     browser: BrowserContext,
     small: Activations,
     tmp_path: Path,

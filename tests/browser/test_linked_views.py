@@ -278,7 +278,7 @@ other
     unharmed(page)
 
 
-def test_hasty_hands_end_on_the_right_picture(lab: OpenNotebook) -> None:
+def test_quick_actions_end_on_the_right_picture(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     first = page.wait_picture_equal(CANVAS)
     seen, shown = side_of(page, INPUT), side_of(page, MAP)

@@ -130,7 +130,7 @@ explorer.canvas.send = _counted
     unharmed(page)
 
 
-def test_what_the_page_cannot_know_is_the_kernels(lab: OpenNotebook) -> None:
+def test_what_the_page_cannot_know_comes_from_the_kernel(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
     for change in ({"mode": "grid"}, {"mode": "channel", "overlay": 0.5}):

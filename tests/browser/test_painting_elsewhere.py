@@ -120,7 +120,7 @@ ODD_FRAMES = {
         for frames in ODD_FRAMES
     ],
 )
-def test_whatever_becomes_of_frames_what_is_painted_is_right(
+def test_lost_late_or_swapped_frames_end_on_the_right_picture(
     lab: OpenNotebook, frames: str
 ) -> None:
     page = lab(EXPLORER)

@@ -66,11 +66,11 @@ def channel_statistics(maps: Floats, *, rectified: bool = False) -> ChannelStati
     total, squares = np.zeros(count), np.zeros(count)
     finite, active = np.zeros(count), np.zeros(count)
     for piece in _pieces(locations, rectified=rectified):
-        active += _counted(piece > 0)
+        active += _count_true(piece > 0)
         known = np.isfinite(piece)
         # Usually all values are finite, and reducing with a mask is slower than this check.
         whole = known.all()
-        finite += len(piece) if whole else _counted(known)
+        finite += len(piece) if whole else _count_true(known)
         where: Any = {} if whole else {"where": known}
         low = np.minimum(low, piece.min(0, initial=np.inf, **where))
         high = np.maximum(high, piece.max(0, initial=-np.inf, **where))
@@ -94,7 +94,7 @@ def channel_statistics(maps: Floats, *, rectified: bool = False) -> ChannelStati
     return ChannelStatistics(*(_read_only(row.astype(np.float32)) for row in numbers))
 
 
-def _counted(flags: npt.NDArray[np.bool_]) -> Floats:
+def _count_true(flags: npt.NDArray[np.bool_]) -> Floats:
     """Count the true values in each column, four times as fast as NumPy's own count."""
     numbers: Floats = np.ones(len(flags), np.float32) @ flags.astype(np.float32)
     return numbers

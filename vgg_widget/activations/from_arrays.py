@@ -36,12 +36,12 @@ def read_arrays(
     }
     if channels_last:
         _check_order(maps, size)
-    astray = [name for name, one in maps.items() if not _lies_over(one.shape[:2], size)]
+    distorted = [name for name, one in maps.items() if not _fits_image(one.shape[:2], size)]
     message = ""
-    if astray:
-        rows, columns, _ = maps[astray[0]].shape
+    if distorted:
+        rows, columns, _ = maps[distorted[0]].shape
         message = (
-            f"Other proportions: layer {astray[0]!r} has {rows}×{columns} units, and the image "
+            f"Other proportions: layer {distorted[0]!r} has {rows}×{columns} units, and the image "
             f"{size[0]}×{size[1]} pixels; the maps are drawn over the whole image, which may not "
             "be the region they describe."
         )
@@ -89,9 +89,9 @@ def _maps(what: str, given: Any, *, channels_last: bool) -> Floats:
 
 def _check_order(maps: Mapping[str, Floats], size: tuple[int, int]) -> None:
     """Raise ValueError if the maps match the image's proportions only when read channels first."""
-    if any(_lies_over(one.shape[:2], size) for one in maps.values()):
+    if any(_fits_image(one.shape[:2], size) for one in maps.values()):
         return
-    if all(_lies_over(one.shape[1:], size) for one in maps.values()):
+    if all(_fits_image(one.shape[1:], size) for one in maps.values()):
         name, one = next(iter(maps.items()))
         raise ValueError(
             f"arrays[{name!r}] of shape {one.shape} seems to have its channels first, given the "
@@ -99,7 +99,7 @@ def _check_order(maps: Mapping[str, Floats], size: tuple[int, int]) -> None:
         )
 
 
-def _lies_over(units: tuple[int, ...], size: tuple[int, int]) -> bool:
+def _fits_image(units: tuple[int, ...], size: tuple[int, int]) -> bool:
     """Return whether a map has the image's proportions, within one unit along each side."""
     ranges = [
         (pixels / (count + 1), pixels / (count - 1) if count > 1 else math.inf)

@@ -45,7 +45,7 @@ def as_dataset(
             "stride": info.stride,
             "receptive_field": info.receptive_field,
         }
-        variables[name] = (row, column, channel), maps[info.name], _known(about)
+        variables[name] = (row, column, channel), maps[info.name], _given(about)
         center = "the receptive field" if info.receptive_field is not None else "the unit's place"
         pixels = {"units": "pixel", "long_name": f"centre of {center} in the input image"}
         coordinates |= {
@@ -53,14 +53,14 @@ def as_dataset(
             column: (column, [info.field_center(0, index)[1] for index in range(width)], pixels),
             channel: np.arange(channels),
         }
-    return xr.Dataset(variables, coordinates, _known({"weights": weights, "image": image or None}))
+    return xr.Dataset(variables, coordinates, _given({"weights": weights, "image": image or None}))
 
 
 _AXES = ("row", "column", "channel")
 
 # Characters not allowed in a netCDF name: slashes (which separate groups) and control characters
 # anywhere, most punctuation at the start, and spaces at the end.
-_UNFIT = re.compile(r"[/\x00-\x1f\x7f]|^(?=[^0-9A-Za-z_\x80-\U0010ffff]|$)|\s+$")
+_INVALID = re.compile(r"[/\x00-\x1f\x7f]|^(?=[^0-9A-Za-z_\x80-\U0010ffff]|$)|\s+$")
 
 
 def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
@@ -69,7 +69,7 @@ def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
     Underscores replace characters that netCDF does not allow. Where two variables or dimensions
     would share a name, a number is appended to the second.
     """
-    fit = {layer: _UNFIT.sub("_", unicodedata.normalize("NFC", layer)) for layer in layers}
+    fit = {layer: _INVALID.sub("_", unicodedata.normalize("NFC", layer)) for layer in layers}
     names: dict[str, str] = {}
     taken: set[str] = set()
     # Valid names come first, so that a layer's own name is never given to another layer.
@@ -83,6 +83,6 @@ def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _known(attributes: dict[str, Any]) -> dict[str, Any]:
+def _given(attributes: dict[str, Any]) -> dict[str, Any]:
     # netCDF attributes cannot be None.
     return {name: value for name, value in attributes.items() if value is not None}

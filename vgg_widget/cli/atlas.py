@@ -27,7 +27,7 @@ PREVIOUS = "top-previous.npz"
 """The name that the previous result gets when another run begins."""
 
 # Seconds to wait for a scheduler and for its first worker.
-_PATIENCE = 10
+_TIMEOUT = 10
 # A browser takes seconds to open a page above this size.
 _LARGE = 100e6
 _BAD_SHOWN = 5
@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
             if extractor.weights.message:
                 print(extractor.weights.message, file=sys.stderr)
             kept = _folder(store) / RESULT
-            with _set_aside(kept), warnings.catch_warnings():
+            with _backed_up(kept), warnings.catch_warnings():
                 # `_report` lists unusable images.
                 warnings.filterwarnings("ignore", module=top_activations.__module__)
                 top = top_activations(
@@ -130,17 +130,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _set_aside(kept: Path) -> Iterator[None]:
+def _backed_up(kept: Path) -> Iterator[None]:
     """Move an earlier result aside during a run; restore it if the run fails."""
-    aside = kept.with_name(PREVIOUS)
-    had = kept.exists()
-    if had:
-        kept.replace(aside)
+    backup = kept.with_name(PREVIOUS)
+    existed = kept.exists()
+    if existed:
+        kept.replace(backup)
     try:
         yield
     except Exception:
-        if had:
-            aside.replace(kept)
+        if existed:
+            backup.replace(kept)
         raise
 
 
@@ -183,7 +183,7 @@ def _connected(scheduler: str | None) -> Iterator[Any]:
         ) from error
     make: Any = Client
     try:
-        client = make(scheduler, timeout=_PATIENCE)
+        client = make(scheduler, timeout=_TIMEOUT)
     except (OSError, ValueError) as error:
         raise OSError(
             f"--scheduler {scheduler!r} does not answer ({reason(error)}): check its address, and "
@@ -191,7 +191,7 @@ def _connected(scheduler: str | None) -> Iterator[Any]:
         ) from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=_PATIENCE)
+            client.wait_for_workers(1, timeout=_TIMEOUT)
         except TimeoutError as error:
             raise OSError(
                 f"--scheduler {scheduler!r} has no workers: start some with "

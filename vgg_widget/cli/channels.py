@@ -31,7 +31,7 @@ from vgg_widget.support.progress import ProgressLines, shown_progress
 from vgg_widget.weights.applications import checked_network
 
 # Number of channels computed at once; an interrupt loses only these.
-_TOGETHER = 4
+_BATCH = 4
 
 
 def add_channels(commands: Any) -> None:
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     numbers = _channels(options, info)
     if extractor.weights.message:
         print(extractor.weights.message, file=sys.stderr)
-    made = _all_of(extractor, info, numbers, options)
+    made = _cached_or_made(extractor, info, numbers, options)
     for sentence in dict.fromkeys(one.message for one in made if one.message):
         print(sentence, file=sys.stderr)
     if options.output is not None:
@@ -138,7 +138,7 @@ def _channels(options: argparse.Namespace, info: LayerInfo) -> tuple[int, ...]:
     return numbers
 
 
-def _all_of(
+def _cached_or_made(
     extractor: FeatureExtractor,
     info: LayerInfo,
     numbers: Sequence[int],
@@ -152,11 +152,11 @@ def _all_of(
     if found:
         print(f"{len(found)} of {len(numbers)} channels are cached", file=sys.stderr)
     if len(found) < len(numbers):
-        _make_others(extractor, info, numbers, options, (cache, found))
+        _make_missing(extractor, info, numbers, options, (cache, found))
     return [found[number] for number in numbers]
 
 
-def _make_others(
+def _make_missing(
     extractor: FeatureExtractor,
     info: LayerInfo,
     numbers: Sequence[int],
@@ -170,8 +170,8 @@ def _make_others(
     progress = sys.stderr.isatty() or ProgressLines(sys.stderr, "steps", unit="steps")
     try:
         with shown_progress(progress, options.steps * len(missing), "steps", "step") as tell:
-            for begin in range(0, len(missing), _TOGETHER):
-                batch = missing[begin : begin + _TOGETHER]
+            for begin in range(0, len(missing), _BATCH):
+                batch = missing[begin : begin + _BATCH]
                 making = ChannelMaking(
                     extractor,
                     info.name,

@@ -68,11 +68,11 @@ def demo_notebook(path: str | None) -> dict[str, Any]:
     imports = "from vgg_widget import LayerExplorer, sample_image\n\n"
     cells = [(f"{imports}LayerExplorer({argument})", [_shown(path, "VGG19")])]
     if find_contours() is not None:
-        told = "# Trained filters: on ImageNet, then fine-tuned to find contours\n"
+        comment = "# Trained filters: on ImageNet, then fine-tuned to find contours\n"
         trained = {"network": "vgg16", "weights": "hed"}
         more = "".join(f", {name}={value!r}" for name, value in trained.items())
         output = _shown(path, "VGG16", **trained)
-        cells.append((f"{told}LayerExplorer({argument}{more})", [output]))
+        cells.append((f"{comment}LayerExplorer({argument}{more})", [output]))
     return notebook_of(
         *cells,
         kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},

@@ -57,7 +57,7 @@ def _write(options: argparse.Namespace) -> int:
     bar = sys.stderr.isatty()
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = _tell
+        warnings.showwarning = _print_warning
         written = activations.to_html(
             options.output,
             layers=options.layers,
@@ -72,7 +72,7 @@ def _write(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(message: Warning | str, *_: Any, **__: Any) -> None:
+def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning with the names of Python arguments replaced by the command's options."""
     words = re.sub(
         r"\b(layers|size|max_megabytes)=(\d?)",

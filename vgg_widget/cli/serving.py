@@ -29,7 +29,7 @@ ADDRESS = "127.0.0.1"
 
 # Signals that shut the server down cleanly. A closed terminal sends SIGHUP, which Windows lacks.
 _STOP_SECONDS = 15
-_STOPS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)])]
+_STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)])]
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,11 @@ def serve(program: Program, *, browser: bool) -> int:
     token = secrets.token_urlsafe(24)
     server = program.make(token)
     loop = IOLoop.current()
-    told: list[int] = []
+    received: list[int] = []
 
     def stop(number: int, _: object) -> None:
-        if not told:
-            told.append(number)
+        if not received:
+            received.append(number)
             with suppress(OSError):
                 # The terminal may be gone.
                 print(f"\nStopping {program.name} …", flush=True)
@@ -169,7 +169,7 @@ def serve(program: Program, *, browser: bool) -> int:
             last.start()
 
     # Handlers stay installed: a second Ctrl-C must not interrupt the shutdown.
-    for number in _STOPS:
+    for number in _STOP_SIGNALS:
         signal.signal(number, stop)
     # Wake the loop regularly: a signal received by another thread would not.
     PeriodicCallback(lambda: None, 200).start()

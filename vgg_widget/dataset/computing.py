@@ -156,7 +156,7 @@ def _reduction_by(statistic: str) -> Reduction:
         of_rows = tf.reduce_max(maps, axis=2)
         peaks = tf.reduce_max(of_rows, axis=1)
         rows = tf.argmax(of_rows, axis=1, output_type=tf.int32)
-        columns = tf.argmax(_row_of_each(tf, maps, rows), axis=1, output_type=tf.int32)
+        columns = tf.argmax(_gather_rows(tf, maps, rows), axis=1, output_type=tf.int32)
         if relu:
             # If nothing is above 0, the map after the ReLU is 0 everywhere, and its first maximum
             # is at (0, 0).
@@ -191,7 +191,7 @@ def _means(tf: Any, maps: Any) -> Any:
     return tf.cast(tf.reduce_sum(rows, axis=1) / units, tf.float32)
 
 
-def _row_of_each(tf: Any, maps: Any, rows: Any) -> Any:
+def _gather_rows(tf: Any, maps: Any, rows: Any) -> Any:
     """Return one row of each image's and channel's map, shape (N, W, C)."""
     count, height, width, channels = (tf.shape(maps, tf.int64)[axis] for axis in range(4))
     # Indices into the flattened maps: gathering by four coordinates would be slow.

@@ -100,8 +100,8 @@ def image_set(images: object, extractor: FeatureExtractor) -> tuple[Generator[Sh
     named: Iterable[NamedItem]
     if isinstance(images, str | os.PathLike):
         named = _files(os.fspath(images))
-    elif told := not_several(images):
-        raise ValueError(told)
+    elif problem := not_several(images):
+        raise ValueError(problem)
     elif is_collection(images):
         named = named_images(list(images) if isinstance(images, AbstractSet) else images)
     else:
@@ -110,10 +110,10 @@ def image_set(images: object, extractor: FeatureExtractor) -> tuple[Generator[Sh
             "'photos/*.jpg', a list of paths, or (name, image) pairs."
         )
     if not isinstance(named, list):
-        return _shards(_sources(extractor, _each_once(named))), None
+        return _shards(_sources(extractor, _checked_unique(named))), None
     if not named:
         raise ValueError(EMPTY)
-    ordered = [*_each_once(named)]
+    ordered = [*_checked_unique(named)]
     if all(name != nameless(number) for number, (name, _) in enumerate(named)):
         ordered.sort(key=lambda item: item[0])
     elif isinstance(images, AbstractSet):
@@ -154,7 +154,7 @@ def _files(given: str) -> list[NamedItem]:
     return pictures
 
 
-def _each_once(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
+def _checked_unique(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
     seen: set[str] = set()
     for name, image in items:
         if name in seen:
@@ -261,14 +261,14 @@ def _shards(images: Generator[NamedSource]) -> Generator[Shard]:
     with closing(images):
         for image in images:
             held.append(image)
-            if len(held) >= _MOST or (len(held) >= _LEAST and _is_an_end(image.name)):
+            if len(held) >= _MOST or (len(held) >= _LEAST and _ends_shard(image.name)):
                 yield Shard(start, tuple(held))
                 start, held = start + len(held), []
     if held:
         yield Shard(start, tuple(held))
 
 
-def _is_an_end(name: str) -> bool:
+def _ends_shard(name: str) -> bool:
     """Return whether a shard ends at this name.
 
     Shards cut at every n-th image would all change if one image were added.

@@ -176,10 +176,10 @@ def _shown(
         for name, one in top.items()
         if any(one is each for each in chosen)
     ]
-    return shown if layers is not None else _some_of(shown)
+    return shown if layers is not None else _layers_that_fit(shown)
 
 
-def _some_of(shown: list[_Shown]) -> list[_Shown]:
+def _layers_that_fit(shown: list[_Shown]) -> list[_Shown]:
     """Return the layers whose patches fit on a page: all, or an even selection."""
     blocks = itertools.groupby(shown, lambda layer: layer.strongest.layer.block)
     some, fewer = shown, [next(layers) for _, layers in blocks]

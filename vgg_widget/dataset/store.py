@@ -75,11 +75,11 @@ class Store:
                 f"store {str(path)!r} has a damaged {_MANIFEST} ({error}): pass another folder."
             ) from error
         # Compare after a JSON round trip, which turns tuples into lists.
-        for what, asked in json.loads(json.dumps(ours)).items():
-            if theirs.get(what) != asked:
+        for what, value in json.loads(json.dumps(ours)).items():
+            if theirs.get(what) != value:
                 raise ValueError(
                     f"store {str(path)!r} was created with {what} {theirs.get(what)!r:.80}, not "
-                    f"{asked!r:.80}: use the same setting, or pass another folder."
+                    f"{value!r:.80}: use the same setting, or pass another folder."
                 )
         return cls(path, json.dumps(ours, sort_keys=True))
 

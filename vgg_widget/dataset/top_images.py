@@ -128,8 +128,8 @@ def strongest_of(
     if info.receptive_field is not None:
         boxes = np.zeros((*images.shape, 4), np.int32)
         # Many channels have their maximum at the same few locations, so compute each box once.
-        asked = [summary.sizes[images[there], :2], rows[there], columns[there]]
-        each, which = np.unique(np.column_stack(asked), axis=0, return_inverse=True)
+        units = [summary.sizes[images[there], :2], rows[there], columns[there]]
+        each, which = np.unique(np.column_stack(units), axis=0, return_inverse=True)
         made = [
             info_on((height, width)).receptive_field_box(row, column, (height, width))
             for height, width, row, column in each.tolist()

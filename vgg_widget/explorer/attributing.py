@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 # After this pause the mouse counts as resting.
 REST_SECONDS = 0.25
 # The interval between progress reports to the page.
-_TOLD_SECONDS = 0.25
+_PROGRESS_SECONDS = 0.25
 # Enough to keep the location's own maps while the mouse is elsewhere.
-_KEPT = 8
+_MOST_RESULTS = 8
 
 COMPUTING = "Computing …"
 
@@ -34,10 +34,10 @@ WHY_PANEL = "Why"
 """The title of the panel that shows the maps."""
 
 
-class Wish(NamedTuple):
+class Request(NamedTuple):
     """One map: the identity of its activations, and the arguments of `attribute`."""
 
-    of: int
+    maps_id: int
     layer: str
     channel: int | None
     location: tuple[int, int] | None
@@ -63,15 +63,15 @@ class Attributing:
         self._explorer = explorer
         self._later = Later(explorer)
         # For the current activations, and for those about to become current.
-        self._known: dict[Wish, Attribution | str] = {}
+        self._results: dict[Request, Attribution | str] = {}
         # Kept alive, since known maps are keyed by the identity of their activations.
         self._each: tuple[Activations, ...] = ()
         self._prepared: tuple[Activations, ...] = ()
         self._settings: DisplaySettings | None = None
         # The displayed maps, and those requested last, which may still be in progress.
-        self._wishes: tuple[Wish, ...] = ()
-        self._asked: tuple[Wish, ...] = ()
-        self._over: tuple[InputLayer, ...] = ()
+        self._displayed: tuple[Request, ...] = ()
+        self._requested: tuple[Request, ...] = ()
+        self._overlays: tuple[InputLayer, ...] = ()
         self.randomised: str | None = None
         """The layer from which on weights are shuffled for a second map; None for no such map."""
         self.progress = ""
@@ -82,32 +82,32 @@ class Attributing:
     @property
     def maps(self) -> tuple[Attribution | None, ...]:
         """The map of each image; None if it is not ready or cannot be computed."""
-        return tuple(self._map(wish) for wish in self._wishes if not wish.randomised)
+        return tuple(self._map(request) for request in self._displayed if not request.randomised)
 
     @property
     def randomised_maps(self) -> tuple[Attribution | None, ...]:
         """The maps with shuffled weights; empty if not requested."""
-        return tuple(self._map(wish) for wish in self._wishes if wish.randomised)
+        return tuple(self._map(request) for request in self._displayed if request.randomised)
 
-    def _map(self, wish: Wish) -> Attribution | None:
-        found = self._known.get(wish)
+    def _map(self, request: Request) -> Attribution | None:
+        found = self._results.get(request)
         return None if isinstance(found, str) else found
 
     @property
     def problem(self) -> str:
         """Why a map cannot be computed, as a sentence; empty if it can."""
-        found = [self._known.get(wish) for wish in self._wishes]
+        found = [self._results.get(request) for request in self._displayed]
         return next((one for one in found if isinstance(one, str)), "")
 
     @property
     def over_inputs(self) -> tuple[InputLayer, ...]:
         """The overlay of each input; empty while one is missing."""
-        return self._over
+        return self._overlays
 
     @property
     def is_busy(self) -> bool:
         """Whether a map is being computed, or is about to be."""
-        return any(wish not in self._known for wish in self._asked)
+        return any(request not in self._results for request in self._requested)
 
     # --- requests
 
@@ -120,70 +120,72 @@ class Attributing:
         """
         if settings.attribution is None or self._explorer.answers_page:
             return
-        self._forget_all_but(self._each)
+        self._keep_only(self._each)
         self._prepared = tuple(each)
-        for wish in self._wished(settings, each, settings.location):
+        for request in self._requests_for(settings, each, settings.location):
             with interrupts_allowed():
-                found = self._compute(wish, each)
+                found = self._compute(request, each)
             if isinstance(found, str) and strict:
-                del self._known[wish]
+                del self._results[request]
                 raise TraitError(f"attribution {settings.attribution!r} cannot be shown: {found}")
 
     def follow(self, settings: DisplaySettings, each: Sequence[Activations]) -> None:
         """Adopt the current state; missing maps are computed later."""
         self._each, self._settings, self._prepared = tuple(each), settings, ()
         if settings.attribution is None:
-            self._known.clear()
-        self._forget_all_but(self._each)
-        self._ask(settings.location)
+            self._results.clear()
+        self._keep_only(self._each)
+        self._request(settings.location)
 
     def point(self, unit: tuple[int, int] | None) -> None:
         """Explain the unit under the mouse once it rests, or else the location."""
         settings = self._settings
         if settings is not None and settings.attribution not in (None, CLASS_METHOD):
-            before = self._wishes
-            self._ask(unit or settings.location, pointing=True)
-            if self._wishes != before:
+            before = self._displayed
+            self._request(unit or settings.location, pointing=True)
+            if self._displayed != before:
                 self._explorer.show_attribution()
 
     def randomise_from(self, layer: str | None) -> None:
         """Also request maps with the weights from a layer on shuffled; None for no such maps."""
         self.randomised = layer
         if self._settings is not None:
-            self._ask(self._settings.location)
+            self._request(self._settings.location)
             self._explorer.show_attribution()
 
     def finish(self) -> None:
         """Compute missing maps in this thread."""
-        missing = [wish for wish in self._wishes if wish not in self._known]
+        missing = [request for request in self._displayed if request not in self._results]
         if missing:
-            for wish in missing:
+            for request in missing:
                 with interrupts_allowed():
-                    self._compute(wish, self._each)
+                    self._compute(request, self._each)
             self.cancel()
-            self._asked = self._wishes
-            self._lay_over()
+            self._requested = self._displayed
+            self._update_overlays()
             self._explorer.show_attribution()
 
     def cancel(self) -> None:
         """Cancel pending work."""
         self._later.cancel()
-        self._asked, self.progress = (), ""
+        self._requested, self.progress = (), ""
 
     def wait(self, seconds: float = 60.0) -> bool:
         """Wait for pending work and return whether it finished. Call it without the lock."""
         return self._later.wait(seconds)
 
-    def _forget_all_but(self, kept: Sequence[Activations]) -> None:
+    def _keep_only(self, kept: Sequence[Activations]) -> None:
         known = {id(one) for one in kept}
-        self._known = {wish: found for wish, found in self._known.items() if wish.of in known}
+        self._results = {
+            request: found for request, found in self._results.items() if request.maps_id in known
+        }
 
-    def _wished(
+    def _requests_for(
         self,
         settings: DisplaySettings,
         each: Sequence[Activations],
         location: tuple[int, int] | None,
-    ) -> tuple[Wish, ...]:
+    ) -> tuple[Request, ...]:
         if settings.attribution is None:
             return ()
         layer = settings.layer_in(each[0])
@@ -196,68 +198,68 @@ class Attributing:
         }
         if settings.attribution == CLASS_METHOD:
             what |= {"channel": None, "location": None, "target": settings.attribution_class}
-        wishes = [Wish(of=id(one), randomised=None, **what) for one in each]
+        requests = [Request(maps_id=id(one), randomised=None, **what) for one in each]
         first = self.randomised
-        if first is not None and _comes_first(each[0], first, layer):
+        if first is not None and _is_at_or_before(each[0], first, layer):
             if settings.attribution != CLASS_METHOD:
                 # With shuffled weights most units are 0 after their ReLU and have no gradient.
                 what["layer"] = each[0].before_relu(layer) or layer
-            wishes += [Wish(of=id(one), randomised=first, **what) for one in each]
-        return tuple(wishes)
+            requests += [Request(maps_id=id(one), randomised=first, **what) for one in each]
+        return tuple(requests)
 
-    def _ask(self, location: tuple[int, int] | None, *, pointing: bool = False) -> None:
+    def _request(self, location: tuple[int, int] | None, *, pointing: bool = False) -> None:
         assert self._settings is not None
-        wishes = self._wished(self._settings, self._each, location)
-        if wishes == self._asked:
+        requests = self._requests_for(self._settings, self._each, location)
+        if requests == self._requested:
             return
         self.cancel()
-        self._asked = wishes
-        missing = [wish for wish in wishes if wish not in self._known]
+        self._requested = requests
+        missing = [request for request in requests if request not in self._results]
         # While the mouse moves, the previous maps stay.
         if not (missing and pointing):
-            self._wishes = wishes
-            self._lay_over()
+            self._displayed = requests
+            self._update_overlays()
         if missing:
             self.progress = "" if pointing else COMPUTING
-            self._later.start(partial(self._work, wishes, missing, self._each), REST_SECONDS)
+            self._later.start(partial(self._run, requests, missing, self._each), REST_SECONDS)
 
-    def _lay_over(self) -> None:
+    def _update_overlays(self) -> None:
         found = [one for one in self.maps if one is not None]
         if not found or len(found) < len(self._each):
-            self._over = ()
+            self._overlays = ()
             return
         from vgg_widget.gradients.picture import attribution_pictures
 
-        self._over = tuple(InputLayer(one.rgba) for one in attribution_pictures(found))
+        self._overlays = tuple(InputLayer(one.rgba) for one in attribution_pictures(found))
 
     # --- computation
 
-    def _work(
+    def _run(
         self,
-        wishes: tuple[Wish, ...],
-        missing: list[Wish],
+        requests: tuple[Request, ...],
+        missing: list[Request],
         each: Sequence[Activations],
         superseded: Superseded,
     ) -> None:
-        told = 0.0
+        reported = 0.0
 
-        def tell(done: int, total: int | None) -> None:
-            nonlocal told
+        def report(done: int, total: int | None) -> None:
+            nonlocal reported
             if superseded.is_set():
                 raise _SupersededError
             now = time.monotonic()
-            if now - told >= _TOLD_SECONDS and done != total:
-                told = now
-                self._show(superseded, wishes, f"{done} of {total} pictures computed …")
+            if now - reported >= _PROGRESS_SECONDS and done != total:
+                reported = now
+                self._show(superseded, requests, f"{done} of {total} pictures computed …")
 
         try:
-            for wish in missing:
-                found = self._made(wish, each, tell)
+            for request in missing:
+                found = self._attribute(request, each, report)
                 with LOCK:
                     if not superseded.is_set():
-                        self._keep(wish, found)
-                done = wish is missing[-1]
-                self._show(superseded, wishes, "" if done else COMPUTING)
+                        self._keep(request, found)
+                done = request is missing[-1]
+                self._show(superseded, requests, "" if done else COMPUTING)
         except _SupersededError:
             return
         except BaseException:
@@ -268,47 +270,47 @@ class Attributing:
                     self._explorer.show_attribution()
             raise
 
-    def _show(self, superseded: Superseded, wishes: tuple[Wish, ...], progress: str) -> None:
+    def _show(self, superseded: Superseded, requests: tuple[Request, ...], progress: str) -> None:
         with LOCK:
             if superseded.is_set():
                 raise _SupersededError
-            self._wishes, self.progress = wishes, progress
-            self._lay_over()
+            self._displayed, self.progress = requests, progress
+            self._update_overlays()
             self._explorer.show_attribution()
 
-    def _compute(self, wish: Wish, each: Sequence[Activations]) -> Attribution | str:
-        if wish not in self._known:
-            self._keep(wish, self._made(wish, each))
-        return self._known[wish]
+    def _compute(self, request: Request, each: Sequence[Activations]) -> Attribution | str:
+        if request not in self._results:
+            self._keep(request, self._attribute(request, each))
+        return self._results[request]
 
-    def _made(
-        self, wish: Wish, each: Sequence[Activations], progress: Progress = False
+    def _attribute(
+        self, request: Request, each: Sequence[Activations], progress: Progress = False
     ) -> Attribution | str:
         from vgg_widget.gradients import attribute
 
         try:
             return attribute(
                 self._explorer.extractor,
-                next(one for one in each if id(one) == wish.of),
-                wish.layer,
-                wish.channel,
-                wish.location,
-                method=wish.method,
-                target=wish.target,
-                randomised=wish.randomised,
+                next(one for one in each if id(one) == request.maps_id),
+                request.layer,
+                request.channel,
+                request.location,
+                method=request.method,
+                target=request.target,
+                randomised=request.randomised,
                 progress=progress,
             )
         except (ValueError, WeightsError) as error:
             # A layer without a gradient is not the user's mistake.
             return str(error)
 
-    def _keep(self, wish: Wish, found: Attribution | str) -> None:
-        self._known[wish] = found
-        while len(self._known) > _KEPT:
-            del self._known[next(iter(self._known))]
+    def _keep(self, request: Request, found: Attribution | str) -> None:
+        self._results[request] = found
+        while len(self._results) > _MOST_RESULTS:
+            del self._results[next(iter(self._results))]
 
 
-def _comes_first(activations: Activations, first: str, layer: str) -> bool:
+def _is_at_or_before(activations: Activations, first: str, layer: str) -> bool:
     layers = activations.layers
     return first in activations and layers.index(activations.info(first)) <= layers.index(
         activations.info(layer)

@@ -62,7 +62,7 @@ _STEPS_BACK = 100
 class ExplorerBase(ExplorerBox):
     """A figure with controls.
 
-    A subclass computes (`_compute`, `_together`), renders (`_render`), splits either by image
+    A subclass computes (`_compute`, `_combine`), renders (`_render`), splits either by image
     (`_each_of`), and provides figure, inputs and texts (`_new_view`, `_inputs`, `_caption`,
     `unit_words`, `pixel_words`). Its constructor passes the images, the arguments of
     `network_for`, settings and keyword arguments; a missing channel is chosen automatically.
@@ -123,7 +123,7 @@ class ExplorerBase(ExplorerBox):
         with loading_line(needed=needs_keras(images, **network)):
             self._extractor = network_for(images, **network)
             self._panels = self._available_panels()
-            readings, computed = self._taken(images)
+            readings, computed = self._read_and_compute(images)
         try:
             with self._changing():
                 self._closed = False
@@ -152,11 +152,11 @@ class ExplorerBase(ExplorerBox):
         self.choose(**given)
         if channel is None:
             one = len(self.channels) == 1 and find_mode(self.mode).takes == "one"
-            shown = self._asked().layer_in(self.measured)
+            shown = self._requested().layer_in(self.measured)
             found = self.channels if one else telling_channels(self.measured, shown, 1).tolist()
             self.channel = found[0]
         self._usual_cmap: str = self.cmap
-        return self._asked().fitted_first(self.measured, given.get("before_relu"))
+        return self._requested().fitted_first(self.measured, given.get("before_relu"))
 
     # --- current state
 
@@ -272,15 +272,15 @@ class ExplorerBase(ExplorerBox):
         # Names with an underscore belong to ipywidgets or to us. traitlets replaces
         # notify_change while it holds notifications.
         if not name.startswith("_") and name != "notify_change":
-            check_assignable(self, name, value, self._made_with, (self._what, self._instead))
+            check_assignable(self, name, value, self._made_with, (self._noun, self._advice))
         super().__setattr__(name, value)
 
     @validate(*SETTINGS)
     def _valid_setting(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
         # A link may set the location before the layer that it belongs to.
-        if name != "location" or not self._follows:
-            as_trait_error(check_setting, name, value, self._asked(), self.measured)
+        if name != "location" or not self._is_following:
+            as_trait_error(check_setting, name, value, self._requested(), self.measured)
         return str(value) if isinstance(value, str) else value
 
     @validate("panel")
@@ -309,28 +309,28 @@ class ExplorerBase(ExplorerBox):
         explorer: Any = proxy(self)
         self.on_change(control, lambda value: explorer.choose(**{name: value}))
 
-    def _asked(self) -> DisplaySettings:
+    def _requested(self) -> DisplaySettings:
         """Return the settings that the traits ask for."""
         return DisplaySettings(**{name: getattr(self, name) for name in SETTINGS})
 
     @observe(*SETTINGS)
     def _settings_changed(self, _: object = None) -> None:
         with self._changing():
-            if self._waits():
+            if self._defer_to_leader():
                 return
             # Several traits set together need one redraw. An observer of the rendering may change
             # a trait again, which calls this method again.
-            while self._snapshot and not self._closed and self._asked() != self.settings:
+            while self._snapshot and not self._closed and self._requested() != self.settings:
                 self._update()
 
-    def _catch_up(self) -> None:
+    def _apply_deferred(self) -> None:
         if self._snapshot is None or self._closed:
             return
         with self._changing():
-            before, asked = self.settings, self._asked()
-            if before.layer == asked.layer and before.location != asked.location:
+            before, requested = self.settings, self._requested()
+            if before.layer == requested.layer and before.location != requested.location:
                 try:
-                    check_location(asked.location, asked, self.measured)
+                    check_location(requested.location, requested, self.measured)
                 except TraitError:
                     self.location = before.location
                     raise
@@ -339,10 +339,10 @@ class ExplorerBase(ExplorerBox):
     def _update(self) -> None:
         """Show what the traits ask for; on failure, restore the traits and raise."""
         try:
-            self._show(self._asked().fitted_to(self.measured, self.settings, self._usual_cmap))
+            self._show(self._requested().fitted_to(self.measured, self.settings, self._usual_cmap))
         except BaseException:
             # Whether drawn or not, the traits must describe the displayed picture.
-            if self._asked() != self.settings:
+            if self._requested() != self.settings:
                 self._set_traits(self.settings)
                 self._refresh_controls()
             raise
@@ -403,7 +403,7 @@ class ExplorerBase(ExplorerBox):
 
     def _show_around(self) -> None:
         """Update the texts, the controls and the open panel to the current settings."""
-        self._refused = ()
+        self._rejected_fields = ()
         message = self.measured.weights.message
         self._controls.say(self._caption(), f"weights: {self._source()}", message)
         self._controls.show(self.settings, self.measured, self.layer_names)
@@ -436,23 +436,23 @@ class ExplorerBase(ExplorerBox):
 
     def _snapshot_of(self, images: tuple[object, ...]) -> Snapshot:
         with self._controls.busy(self._busy_words), interrupts_allowed():
-            readings, computed = self._taken(images)
+            readings, computed = self._read_and_compute(images)
             # A location in a large image may not exist in a small one.
             measured = self._each_of(computed)[0]
-            settings = self._asked().fitted_to(measured, self.settings, self._usual_cmap)
+            settings = self._requested().fitted_to(measured, self.settings, self._usual_cmap)
             self._attributing.prepare(settings, self._each_of(computed), strict=False)
             return Snapshot(readings, computed, self._render(settings, computed), settings)
 
-    def _taken(self, images: Any) -> tuple[tuple[ImageReading, ...], Any]:
+    def _read_and_compute(self, images: Any) -> tuple[tuple[ImageReading, ...], Any]:
         """Return the images as read, and their activations, computed if necessary."""
         read, known = readings_of(images, self._extractor), are_computed(images)
-        return read, self._together(*images) if known else self._compute(read)
+        return read, self._combine(*images) if known else self._compute(read)
 
-    def _show_interrupted(self) -> None:
+    def _recover_from_interrupt(self) -> None:
         if self._snapshot is None or self._closed:
             return
         self._switcher.pause()
-        self._refused = ()
+        self._rejected_fields = ()
         # A panel that could not be built stays closed.
         opened = self._switcher.opened
         self.panel = opened if opened in self._panel_titles() else ""
@@ -461,15 +461,15 @@ class ExplorerBase(ExplorerBox):
         self._refresh_controls()
         # A mark or a zoom may be only partly drawn.
         self._canvas.draw()
-        self._say_interrupted(f"layer {self.layer} in mode {self.mode}")
+        self._report_interrupt(f"layer {self.layer} in mode {self.mode}")
 
     # --- around the figure
 
     @observe(*LOOKS)
-    def _looks_changed(self, _: dict[str, Any]) -> None:
+    def _appearance_changed(self, _: dict[str, Any]) -> None:
         with self._changing():
             if self._snapshot is not None and not self._closed:
-                self._refused = ()
+                self._rejected_fields = ()
                 self.show_error(None)
                 self._fit_page()
                 self._refresh_controls()
@@ -529,7 +529,7 @@ class ExplorerBase(ExplorerBox):
             If the layer or the channel does not exist.
         """
         with self._changing():
-            before = self._asked()
+            before = self._requested()
             # Observers of the channel can already go back.
             self._history.append(before)
             try:
@@ -538,7 +538,7 @@ class ExplorerBase(ExplorerBox):
                     named = as_trait_error(before.name_of, layer, self.measured)
                 self.choose(layer=named, channel=channel, mode=DEFAULT_MODE)
             finally:
-                if self._asked() == before:
+                if self._requested() == before:
                     self._forget(before)
                 del self._history[:-_STEPS_BACK]
 
@@ -549,7 +549,7 @@ class ExplorerBase(ExplorerBox):
             if not self._history:
                 return
             last = self._history[-1]
-            self._show(self._asked().returned_to(last, self.measured))
+            self._show(self._requested().returned_to(last, self.measured))
             self._forget(last)
 
     def _forget(self, step: DisplaySettings) -> None:
@@ -584,7 +584,7 @@ class ExplorerBase(ExplorerBox):
         ValueError
             If the network is a model or state dict of your own, which code cannot name.
         """
-        return script(self._readings, self.measured, self._extractor, self._asked())
+        return script(self._readings, self.measured, self._extractor, self._requested())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
@@ -626,7 +626,7 @@ class ExplorerBase(ExplorerBox):
             self._attributing.finish()
             if self._is_behind:
                 raise RuntimeError(
-                    f"{self._what} is waiting for a linked one to report all its changes, and what "
+                    f"{self._noun} is waiting for a linked one to report all its changes, and what "
                     "was set here is not drawn yet: save it later, or when its rendering changes."
                 )
             return self._picture(suffix[1:])
@@ -643,7 +643,7 @@ class ExplorerBase(ExplorerBox):
         """
         if suffix == ".npz" and self._saves_activations:
             return name_of_arrays(self._readings[0])
-        return f"{name_of_picture(self._asked())}{suffix}"
+        return f"{name_of_picture(self._requested())}{suffix}"
 
     def _source(self) -> str:
         """Return which weights and which data the picture's numbers come from."""
@@ -661,10 +661,10 @@ class ExplorerBase(ExplorerBox):
     # --- display and closing
 
     def __repr__(self) -> str:
-        said = "closed" if self._closed else f"{self.layer}, {self.mode}"
-        return f"<{type(self).__name__}: {said}>"
+        state = "closed" if self._closed else f"{self.layer}, {self.mode}"
+        return f"<{type(self).__name__}: {state}>"
 
-    def _still_picture(self) -> bytes:
+    def _static_png(self) -> bytes:
         self._canvas.remember(png := self._picture("png"))
         return png
 

@@ -35,9 +35,9 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     """A box of controls and figures that shows its errors and cleans up after itself."""
 
     # Words for messages: what the box is called, how to get another, and what can be pickled.
-    _what: ClassVar[str]
-    _instead: ClassVar[str]
-    _kept: ClassVar[str]
+    _noun: ClassVar[str]
+    _advice: ClassVar[str]
+    _picklable: ClassVar[str]
 
     _lock: ClassVar[threading.RLock] = LOCK
 
@@ -54,9 +54,9 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     # The number of changes and callbacks in progress, guarded by the lock.
     _depth = 0
     # The number of page callbacks in progress in any box, guarded by the shared lock.
-    _answers: ClassVar[int] = 0
+    _callbacks_in_progress: ClassVar[int] = 0
     # The fields whose input was rejected, until something else is shown.
-    _refused: tuple[widgets.Widget, ...] = ()
+    _rejected_fields: tuple[widgets.Widget, ...] = ()
     showing = False
     """Whether controls are being updated by the box itself, not by the user."""
 
@@ -88,7 +88,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     def _after_interrupt(self) -> None:
         with self._lock, interrupts_delayed():
             try:
-                self._show_interrupted()
+                self._recover_from_interrupt()
             except Exception as error:
                 self.show_error(ErrorMessage.of(error))
 
@@ -129,10 +129,10 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         with self._interruptible():
             super().notify_change(change)
 
-    def _show_interrupted(self) -> None:
+    def _recover_from_interrupt(self) -> None:
         """Restore everything to the current state, and report the interrupt."""
 
-    def _say_interrupted(self, shown: str) -> None:
+    def _report_interrupt(self, shown: str) -> None:
         self.show_error(
             ErrorMessage(
                 f"Interrupted: still showing {shown}, as the controls say; try again, or choose "
@@ -154,27 +154,27 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             finally:
                 _leader.clear()
                 for follower in reversed(_behind):
-                    stack.callback(ExplorerBox._follow, follower)
+                    stack.callback(ExplorerBox._update_if_behind, follower)
 
-    def _follow(self) -> None:
+    def _update_if_behind(self) -> None:
         # It may already have caught up with another box's changes.
         if self._is_behind:
             del _behind[self]
-            self._catch_up()
+            self._apply_deferred()
 
-    def _catch_up(self) -> None:
+    def _apply_deferred(self) -> None:
         """Show the changes announced by another box, now that they are complete."""
 
     @property
-    def _follows(self) -> bool:
+    def _is_following(self) -> bool:
         """Whether another box is announcing changes, which this one may only partly know."""
         return bool(_leader) and _leader[0] is not self
 
-    def _waits(self) -> bool:
-        """Return whether this box must wait for another one; `_catch_up` is called later."""
-        if self._follows:
+    def _defer_to_leader(self) -> bool:
+        """Return whether this box must wait for another one; `_apply_deferred` is called later."""
+        if self._is_following:
             _behind[self] = None
-        return self._follows
+        return self._is_following
 
     @property
     def _is_behind(self) -> bool:
@@ -219,18 +219,18 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             if clear and outermost:
                 self.show_error(None)
             self._depth += not slow
-            ExplorerBox._answers += not slow
+            ExplorerBox._callbacks_in_progress += not slow
             try:
                 act()
-                if clear and outermost and self._refused:
+                if clear and outermost and self._rejected_fields:
                     # The error message for these fields is gone.
-                    self._refused = ()
+                    self._rejected_fields = ()
                     self._refresh_controls()
             except Exception as error:
                 with self._lock:
                     message = ErrorMessage.of(error)
                     if outermost:
-                        message = self._refreshed(message)
+                        message = self._restore_after_error(message)
                     self.show_error(message)
             except KeyboardInterrupt:
                 # In a cell it ends the cell. Jupyter would write a callback's interrupt to a log.
@@ -239,12 +239,12 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 self._after_interrupt()
             finally:
                 self._depth -= not slow
-                ExplorerBox._answers -= not slow
+                ExplorerBox._callbacks_in_progress -= not slow
 
     @property
     def answers_page(self) -> bool:
         """Whether the current work answers a request from the page."""
-        return ExplorerBox._answers > 0
+        return ExplorerBox._callbacks_in_progress > 0
 
     def on_change(self, control: widgets.Widget, callback: Callable[[Any], object]) -> None:
         """Call back with a control's new value when the user changes it; errors are shown.
@@ -270,7 +270,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
         def typed(value: object) -> None:
             # Cleared once the callback succeeds: see `_report`.
-            box._refused = fields  # noqa: SLF001 - of this class
+            box._rejected_fields = fields  # noqa: SLF001 - of this class
             callback(value)
 
         for field in fields:
@@ -278,7 +278,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     def show_typed(self, field: widgets.Widget, value: object) -> None:
         """Update a field to the current value, unless it holds input to be corrected."""
-        if field not in self._refused:
+        if field not in self._rejected_fields:
             set_value(field, value)
 
     @contextmanager
@@ -295,7 +295,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         finally:
             self.showing = before
 
-    def _refreshed(self, message: ErrorMessage) -> ErrorMessage:
+    def _restore_after_error(self, message: ErrorMessage) -> ErrorMessage:
         """Restore the controls; if that fails too, the message gets the details."""
         try:
             self._refresh_controls()
@@ -315,7 +315,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     # --- display and closing
 
-    def _still_picture(self) -> bytes:
+    def _static_png(self) -> bytes:
         """Return the current picture as PNG, for viewers without a kernel."""
         raise NotImplementedError
 
@@ -325,7 +325,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 return {"text/plain": self._closed_words}
             bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
             # GitHub, nbviewer and nbconvert show this image.
-            bundle["image/png"] = base64.b64encode(self._still_picture()).decode()
+            bundle["image/png"] = base64.b64encode(self._static_png()).decode()
             # In Colab, anywidget enables the manager for third-party widgets and provides its
             # address. Colab itself does so only for output shown by `display`.
             helper: Any = self._page._repr_mimebundle_()
@@ -338,7 +338,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     @property
     def _closed_words(self) -> str:
-        return f"{self._what} is closed: {self._instead}."
+        return f"{self._noun} is closed: {self._advice}."
 
     def _require_open(self) -> None:
         if self._closed:
@@ -370,7 +370,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         # A widget is tied to its page and its kernel.
         raise TypeError(
             f"a {type(self).__name__} cannot be pickled or copied, since it belongs to a page: "
-            f"take {self._kept} instead."
+            f"take {self._picklable} instead."
         )
 
     __copy__ = __deepcopy__ = __reduce__

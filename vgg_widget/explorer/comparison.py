@@ -61,8 +61,8 @@ class Comparison(ExplorerBase):
         PairRendering, read_only=True, allow_none=True, help="The three current pictures."
     )
 
-    _what, _instead = "comparison", "call compare again"
-    _kept = "its pair"
+    _noun, _advice = "comparison", "call compare again"
+    _picklable = "its pair"
     _offered_panels = PAIR_PANELS
     _computed_trait, _rendered_trait = "pair", "renderings"
     _inches = PAIR_INCHES
@@ -161,7 +161,7 @@ class Comparison(ExplorerBase):
         return pair(self.extractor, *readings)
 
     @staticmethod
-    def _together(first: Activations, second: Activations) -> Pair:
+    def _combine(first: Activations, second: Activations) -> Pair:
         return Pair.of(first, second)
 
     @staticmethod

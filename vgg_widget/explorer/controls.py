@@ -163,7 +163,7 @@ class Controls:
             explorer.choose_with(getattr(self, name), name)
         for control in (self.mode, self.more):
             explorer.on_change(control, self._mode_chosen)
-        explorer.on_change(self.scale, lambda scale: explorer.choose(**_of_its_own(scale)))
+        explorer.on_change(self.scale, lambda scale: explorer.choose(**_with_own_defaults(scale)))
         explorer.on_change(self.cmap, self._cmap_chosen)
         explorer.choose_with(self.slider, "channel")
         explorer.on_typed(lambda number: explorer.choose(channel=number), self.box)
@@ -220,12 +220,12 @@ class Controls:
         controls: dict[str, widgets.Widget] = {name: getattr(self, name) for name in names}
         return controls | {"network": self.network.widget, "filmstrip": self.filmstrip.strip}
 
-    def said(self) -> dict[str, Any]:
+    def page_values(self) -> dict[str, Any]:
         """Return the values of those controls that the page updates while painting."""
         names = ("caption", "source", "box")
-        said: dict[str, Any] = {name: getattr(self, name).value for name in names}
+        values: dict[str, Any] = {name: getattr(self, name).value for name in names}
         strips = {"network": self.network.widget.value, "filmstrip": self.filmstrip.strip.value}
-        return said | strips | {"layer": self.layer.index}
+        return values | strips | {"layer": self.layer.index}
 
     def choices(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield the name of a list, one of its lines, and the settings that the line chooses."""
@@ -236,7 +236,7 @@ class Controls:
                 if mode:
                     yield name, words, {"mode": mode}
         for words, scale in self.scale.options:
-            yield "scale", words, _of_its_own(scale)
+            yield "scale", words, _with_own_defaults(scale)
 
     def show(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
         """Update every control to the settings; `names` is one of `LAYER_NAMES`."""
@@ -332,7 +332,7 @@ class Controls:
         parts.set_value(self.place, parts.paragraph(words or self._hint))
 
 
-def _of_its_own(scale: str) -> dict[str, Any]:
+def _with_own_defaults(scale: str) -> dict[str, Any]:
     # Each scale has its own percentile and gamma.
     return {"scale": scale, "percentile": None, "gamma": None}
 

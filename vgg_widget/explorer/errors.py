@@ -14,7 +14,7 @@ from traitlets import TraitError
 from vgg_widget.weights import WeightsError
 
 # Types raised on purpose, with a message that is complete by itself.
-_SENTENCES = (OSError, TraitError, ValueError, WeightsError)
+_DELIBERATE_ERRORS = (OSError, TraitError, ValueError, WeightsError)
 _LONGEST = 300
 
 
@@ -28,7 +28,7 @@ class ErrorMessage:
     @classmethod
     def of(cls, error: Exception) -> Self:
         """Return the error's own sentence if it was written for users, else one with details."""
-        if str(error) and _on_purpose(error):
+        if str(error) and _is_deliberate(error):
             return cls(str(error))
         notes = getattr(error, "__notes__", ())
         words = [f"{type(error).__name__}: {error}".rstrip(": "), *notes]
@@ -51,16 +51,16 @@ class ErrorMessage:
         )
 
 
-def _on_purpose(error: Exception) -> bool:
+def _is_deliberate(error: Exception) -> bool:
     """Return whether the error was raised by this package, not by a user's code it called."""
-    if not isinstance(error, _SENTENCES):
+    if not isinstance(error, _DELIBERATE_ERRORS):
         return False
     frames = traceback.walk_tb(error.__traceback__)
-    rooms = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame, _ in frames]
-    beyond = takewhile(lambda room: room != "vgg_widget", reversed(rooms))
+    packages = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame, _ in frames]
+    outside = takewhile(lambda package: package != "vgg_widget", reversed(packages))
     # Messages from traitlets are sentences, and those for unreadable files come from the system.
     known = {"traitlets", *(sys.stdlib_module_names if isinstance(error, OSError) else ())}
-    return known.issuperset(beyond)
+    return known.issuperset(outside)
 
 
 def _first_line(words: str) -> str:

@@ -71,8 +71,8 @@ def read_state(state: object, more: dict[str, Any], *, computed: bool = False) -
         found["predict"] = None if state["top"] is None else checked_top(state["top"])
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
-    brought = {"extractor": ("weights", "network", "size"), "model": ("weights", "network")}
-    without = [brought[one] for one in brought if more.get(one) is not None or computed]
+    implied = {"extractor": ("weights", "network", "size"), "model": ("weights", "network")}
+    without = [implied[one] for one in implied if more.get(one) is not None or computed]
     for name in chain.from_iterable(without):
         found.pop(name, None)
     if found.get("weights") == "model":
@@ -103,8 +103,8 @@ def script(
     names = {"FeatureExtractor"} if code else {"Activations"}
     more = []
     layer = repr(settings.layer_in(activations))
-    asked = settings.for_render()
-    arguments = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+    options = settings.for_render()
+    arguments = ", ".join(f"{name}={value!r}" for name, value in options.items())
     label = _one_line(activations.weights.label)
     making = f"extractor = {code}  # {label}"
     sources = [f"...  # {label}: put Activations.load('x.npz') here"] * len(readings)
@@ -138,7 +138,7 @@ def script(
         if len(readings) == 2:
             each = {"found": "both.first", "other": "both.second"}
         lines += [f"{name} = attribute(extractor, {of}, {how})" for name, of in each.items()]
-    if isinstance(asked.get("scale"), Scale):
+    if isinstance(options.get("scale"), Scale):
         more.append("from vgg_widget.pictures.scaling import Scale")
     if not find_mode(settings.mode).built_in:
         lines.insert(0, f"# Mode {settings.mode!r} must be registered first.")

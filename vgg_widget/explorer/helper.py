@@ -77,7 +77,7 @@ class PageHelper(anywidget.AnyWidget):
     ).tag(sync=True)
 
     # The last page's reports: the next explorer in this kernel is usually on the same page.
-    _seen: ClassVar[dict[str, Any]] = {}
+    _last_reports: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -95,16 +95,16 @@ class PageHelper(anywidget.AnyWidget):
             figure="" if canvas is None else canvas.model_id,
             controls={name: one.model_id for name, one in (controls or {}).items()},
             layout=widgets.Layout(display="none"),
-            **self._seen,
+            **self._last_reports,
         )
-        self.observe(self._see, ["theme", "background", "room"])
+        self.observe(self._store_report, ["theme", "background", "room"])
         self._on_key = on_key
-        self._follow = report(self._follow_message) if report else self._follow_message
+        self._dispatch = report(self._dispatch_message) if report else self._dispatch_message
         self.listeners: dict[str, Callable[[dict[str, Any]], object]] = {}
         """Handlers of the page's other messages, by their kind."""
         self._numbers = count()
         self._copies: dict[int, Callable[[bool], object]] = {}
-        self.on_msg(self._hear)
+        self.on_msg(self._on_message)
 
     def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
         """Copy text to the clipboard of the page's user.
@@ -120,12 +120,12 @@ class PageHelper(anywidget.AnyWidget):
         """Save data as a file on the computer of the page's user."""
         self.send({"kind": "download", "name": name}, [data])
 
-    def _see(self, change: dict[str, Any]) -> None:
-        self._seen[change["name"]] = change["new"]
+    def _store_report(self, change: dict[str, Any]) -> None:
+        self._last_reports[change["name"]] = change["new"]
 
-    def _hear(self, _: widgets.Widget, content: dict[str, Any], __: list[memoryview]) -> None:
+    def _on_message(self, _: widgets.Widget, content: dict[str, Any], __: list[memoryview]) -> None:
         if content.get("kind") != "key":
-            self._follow(content)
+            self._dispatch(content)
             return
         try:
             self._on_key(content.get("key", ""))
@@ -133,7 +133,7 @@ class PageHelper(anywidget.AnyWidget):
             # Until then, the page holds the next key back.
             self.send({"kind": "answered"})
 
-    def _follow_message(self, content: dict[str, Any]) -> None:
+    def _dispatch_message(self, content: dict[str, Any]) -> None:
         if content["kind"] == "copied":
             then = self._copies.pop(content["number"], None)
             if then is not None:

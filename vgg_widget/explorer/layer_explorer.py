@@ -132,8 +132,8 @@ class LayerExplorer(ExplorerBase):
         ),
     )
 
-    _what, _instead = "explorer", "make a new LayerExplorer"
-    _kept = "its activations and its state()"
+    _noun, _advice = "explorer", "make a new LayerExplorer"
+    _picklable = "its activations and its state()"
     _made_with = (*MADE_WITH, "predict")
     _computed_trait, _rendered_trait = "activations", "rendering"
     _description = "Input image, and beside it a picture of the layer"
@@ -222,17 +222,17 @@ class LayerExplorer(ExplorerBase):
         WeightsError
             If the weights that it names are not available.
         """
-        asked = read_state(state, more, computed=isinstance(image, Activations))
+        arguments = read_state(state, more, computed=isinstance(image, Activations))
         try:
-            explorer = cls(image, **asked)
+            explorer = cls(image, **arguments)
         except TraitError:
             # The state may have been saved at a layer without attribution: retry without it.
-            if asked.pop("attribution", None) is None:
+            if arguments.pop("attribution", None) is None:
                 raise
-            explorer = cls(image, **asked)
+            explorer = cls(image, **arguments)
         # The user may have deliberately replaced the default colormap for maps before a ReLU.
-        if "cmap" in asked and explorer.cmap != asked["cmap"]:
-            explorer.cmap = asked["cmap"]
+        if "cmap" in arguments and explorer.cmap != arguments["cmap"]:
+            explorer.cmap = arguments["cmap"]
         explorer._usual_cmap = str(state.get("usual_cmap", explorer._usual_cmap))
         return explorer
 
@@ -248,7 +248,7 @@ class LayerExplorer(ExplorerBase):
         return self.extractor(readings[0])
 
     @staticmethod
-    def _together(activations: Activations) -> Activations:
+    def _combine(activations: Activations) -> Activations:
         return activations
 
     @staticmethod
@@ -286,7 +286,7 @@ class LayerExplorer(ExplorerBase):
             super()._publish(snapshot)
         elif step:
             super()._publish(snapshot)
-            words = self._controls.said()
+            words = self._controls.page_values()
             self._page.shown = self._page.shown | {"channel": now.channel, "words": words}
         else:
             with self._painter.drawing(now, snapshot.computed, snapshot.rendered):
@@ -467,7 +467,7 @@ class LayerExplorer(ExplorerBase):
             if self._classes is not None:
                 more["predict"] = self._classes
             more["usual_cmap"] = self._usual_cmap
-            return write_state(self._asked(), self._extractor, more)
+            return write_state(self._requested(), self._extractor, more)
 
     @overload
     def to_html(
@@ -527,7 +527,7 @@ class LayerExplorer(ExplorerBase):
         from vgg_widget.page.document import document, write_document
 
         self._require_open()
-        settings = self._asked()
+        settings = self._requested()
         first = {**asdict(settings), "layer": settings.layer_in(self.activations)}
         if settings.attribution is not None:
             # The overlay here is the attribution, but a page has only the layer's maps.
@@ -637,22 +637,22 @@ class LayerExplorer(ExplorerBase):
             return stream.getvalue()
 
     def _walk(self, over: str) -> animation.FigureFrames:
-        settings = self._asked()
-        asked = settings.for_render()
+        settings = self._requested()
+        options = settings.for_render()
         if over == "channels":
             # All channels, not only the current ones.
             for name in ("channel", "channels"):
-                asked.pop(name, None)
+                options.pop(name, None)
             layer = settings.layer_in(self.activations)
             return animation.FigureFrames(
-                animation.frames(self.activations, over, layer=layer, **asked)
+                animation.frames(self.activations, over, layer=layer, **options)
             )
         # A location belongs to one layer; another layer's grid may not have it.
-        if asked.pop("location", None) is not None:
-            asked["order"] = "index"
+        if options.pop("location", None) is not None:
+            options["order"] = "index"
         layers = [
             replace(settings, layer=name).layer_in(self.activations) for name in self.activations
         ]
         return animation.FigureFrames(
-            animation.frames(self.activations, over, layers=layers, **asked)
+            animation.frames(self.activations, over, layers=layers, **options)
         )

@@ -71,7 +71,7 @@ class Maker:
                 making = make()
                 # The last run was stopped before it showed the finished pictures.
                 due = making.steps == steps
-                while due or (making.steps < steps and self._may_go_on(superseded)):
+                while due or (making.steps < steps and self._wait_for_turn(superseded)):
                     if not due:
                         making.step()
                     due = making.steps % EVERY == 0 or making.steps == steps
@@ -89,7 +89,7 @@ class Maker:
                     self.running = False
             raise
 
-    def _may_go_on(self, superseded: Superseded) -> bool:
+    def _wait_for_turn(self, superseded: Superseded) -> bool:
         """Wait for other work to finish, and return whether to continue."""
         # Other work holds the lock, and requested attribution maps take precedence.
         while self._explorer.attributing.is_busy and not superseded.wait(0.05):

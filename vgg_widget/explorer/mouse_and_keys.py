@@ -45,7 +45,7 @@ class MouseAndKeys:
         self._clicked: Hit | None = None
         self.page_marks = False
         """Whether the page itself marks the unit under the mouse."""
-        self._without_grid = DEFAULT_MODE
+        self._mode_before_grid = DEFAULT_MODE
         # The attribution method that was turned off last.
         self._method: str | None = None
 
@@ -91,12 +91,12 @@ class MouseAndKeys:
             "Escape": lambda: explorer.choose(location=None),
             "b": lambda: explorer.choose(before_relu=not settings.before_relu),
             "c": lambda: explorer.copy_code(self._code_copied),
-            "g": self._turn_grid,
+            "g": self._toggle_grid,
             "o": lambda: explorer.choose(overlay=0.0 if settings.overlay else _OVERLAY),
             "p": explorer.play,
             "r": explorer.reset,
             "s": lambda: explorer.download(".png"),
-            "w": self._turn_why,
+            "w": self._toggle_why,
         }
         if key in meanings:
             meanings[key]()
@@ -109,15 +109,15 @@ class MouseAndKeys:
             )
         self._explorer.show_status("The code is on the clipboard.")
 
-    def _turn_grid(self) -> None:
+    def _toggle_grid(self) -> None:
         mode = self._explorer.settings.mode
         if find_mode(mode).tiled:
-            self._explorer.choose(mode=self._without_grid)
+            self._explorer.choose(mode=self._mode_before_grid)
         else:
-            self._without_grid = mode
+            self._mode_before_grid = mode
             self._explorer.choose(mode=TILED_MODE)
 
-    def _turn_why(self) -> None:
+    def _toggle_why(self) -> None:
         explorer = self._explorer
         shown = explorer.settings.attribution
         if shown is None and self._method is not None:

@@ -39,7 +39,7 @@ class NetworkStrip:
 
     def __init__(self, explorer: ExplorerBase) -> None:
         self._explorer = explorer
-        self._of: Callable[[], Activations | None] = lambda: None
+        self._activations_ref: Callable[[], Activations | None] = lambda: None
         self._shown = ("", "")
         self._pictures: dict[str, bytes] = {}
         self.widget = PictureStrip(label="layers of the network").add_class("vgg-network")
@@ -58,10 +58,10 @@ class NetworkStrip:
             # The page still chooses layers through it.
             parts.set_value(self.widget, layer)
             return
-        if self._of() is not activations or self._shown != (layer, settings.cmap):
-            if self._of() is not activations or self._shown[1] != settings.cmap:
+        if self._activations_ref() is not activations or self._shown != (layer, settings.cmap):
+            if self._activations_ref() is not activations or self._shown[1] != settings.cmap:
                 self._pictures = {"": thumbnail(activations.image, _SIDE)}
-            self._of, self._shown = ref(activations), (layer, settings.cmap)
+            self._activations_ref, self._shown = ref(activations), (layer, settings.cmap)
             blocks = [
                 list(layers) for _, layers in groupby(activations.layers, lambda one: one.block)
             ]
@@ -126,7 +126,7 @@ class Filmstrip:
 
     def __init__(self, explorer: ExplorerBase) -> None:
         self._explorer = explorer
-        self._of: Callable[[], Activations | None] = lambda: None
+        self._activations_ref: Callable[[], Activations | None] = lambda: None
         self._shown = ("", "")
         self._words = parts.words("vgg-words")
         self._all = parts.button("all ▸", "all channels of the layer side by side")
@@ -148,8 +148,8 @@ class Filmstrip:
         if not shown:
             return
         layer = settings.layer_in(activations)
-        if self._of() is not activations or self._shown != (layer, settings.cmap):
-            self._of, self._shown = ref(activations), (layer, settings.cmap)
+        if self._activations_ref() is not activations or self._shown != (layer, settings.cmap):
+            self._activations_ref, self._shown = ref(activations), (layer, settings.cmap)
             channels = telling_channels(activations, layer, MOST_CHANNELS).tolist()
             cmap = find_cmap(settings.cmap)
             self.strip.fill(

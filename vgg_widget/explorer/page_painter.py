@@ -52,14 +52,14 @@ class Album:
         """Yield the planes of some channels; in another mode, the only plane."""
         mode = find_mode(self.mode)
         for channel in channels:
-            asked: dict[str, Any] = {"mode": self.mode}
+            options: dict[str, Any] = {"mode": self.mode}
             if mode.takes == "one":
-                asked["channel"] = channel
+                options["channel"] = channel
             elif self.channels:
-                asked["channels"] = self.channels
+                options["channels"] = self.channels
             if mode.uses_cmap:
-                yield plane(activations, self.layer, self.entries, scale=self.scale, **asked)
-            elif (found := plane_of_channels(activations, self.layer, **asked)) is not None:
+                yield plane(activations, self.layer, self.entries, scale=self.scale, **options)
+            elif (found := plane_of_channels(activations, self.layer, **options)) is not None:
                 yield found
 
     def count(self, activations: Activations) -> int:
@@ -67,7 +67,7 @@ class Album:
         return activations.info(self.layer).channels if self.mode == DEFAULT_MODE else 1
 
 
-def _alike(one: DisplaySettings, other: DisplaySettings) -> bool:
+def _same_albums(one: DisplaySettings, other: DisplaySettings) -> bool:
     """Return whether the same choices lead to the same albums from both settings."""
     return replace(one, channel=0, location=None) == replace(other, channel=0, location=None)
 
@@ -100,24 +100,24 @@ class PagePainter:
         # Changes whenever anything on the figure moves, other than the map's own pixels.
         self._figures = count(1)
         self._figure = next(self._figures)
-        self._of: Callable[[], Activations | None] = lambda: None
+        self._activations_ref: Callable[[], Activations | None] = lambda: None
         self._albums: dict[Album, int] = {}
         # Albums with lower names belong to another image.
         self._since = 0
         self._shown: Album | None = None
         self._settings: DisplaySettings | None = None
         # The figure on which a page reported that it cannot paint.
-        self._barred = 0
-        self._announced = self._owes_drawing = False
-        canvas.before_drawing = self._drawing
+        self._unusable = 0
+        self._announced = self._needs_drawing = False
+        canvas.before_drawing = self._before_drawing
         canvas.kept_back = lambda: page.send({"kind": "kept"})
         page.listeners |= {
             "scene": self._show_scene,
             "planes": self._send_planes,
-            "painting": self._page_paints,
-            "cannot": self._page_cannot,
-            "marks": self._page_marks,
-            "where": self._say_where,
+            "painting": self._on_painting,
+            "cannot": self._on_cannot_paint,
+            "marks": self._on_marks,
+            "where": self._send_pointer_text,
             "rested": lambda _: canvas.send_held(),
         }
 
@@ -137,7 +137,7 @@ class PagePainter:
         self._announced = True
         try:
             yield
-            if self._owes_drawing:
+            if self._needs_drawing:
                 # Nothing was redrawn, but the page no longer draws the marks.
                 self._canvas.draw()
         finally:
@@ -147,15 +147,15 @@ class PagePainter:
     def _announce(
         self, settings: DisplaySettings, activations: Activations, rendering: Rendering
     ) -> None:
-        same_image = self._of() is activations
+        same_image = self._activations_ref() is activations
         if not same_image:
-            self._of = ref(activations)
+            self._activations_ref = ref(activations)
             self._albums.clear()
             self._since = next(self._names)
         before, self._settings = self._settings, settings
         left, self._shown = self._shown, self._album(settings, activations)
         album = self._shown
-        if before is not None and same_image and _alike(before, settings) and album == left:
+        if before is not None and same_image and _same_albums(before, settings) and album == left:
             return
         if (
             (album is not None and left is not None)
@@ -167,10 +167,10 @@ class PagePainter:
         else:
             self.end_scene()
 
-    def _drawing(self) -> None:
+    def _before_drawing(self) -> None:
         if not self._announced:
             self.end_scene()
-        self._owes_drawing = False
+        self._needs_drawing = False
 
     def end_scene(self) -> None:
         """Tell the page that the figure has changed."""
@@ -178,7 +178,7 @@ class PagePainter:
         self._close(0)
 
     def _close(self, following: int) -> None:
-        self._owes_drawing = self._owes_drawing or self._pointing.page_marks
+        self._needs_drawing = self._needs_drawing or self._pointing.page_marks
         self._canvas.held = self._pointing.page_marks = False
         # The drawing that follows restores the marks.
         self._view.show_frames(shown=True)
@@ -187,7 +187,7 @@ class PagePainter:
             "album": 0,
             "next": following,
             "since": self._since,
-            "paintable": self._shown is not None and self._figure != self._barred,
+            "paintable": self._shown is not None and self._figure != self._unusable,
         }
 
     def _album(self, settings: DisplaySettings, activations: Activations) -> Album | None:
@@ -208,16 +208,16 @@ class PagePainter:
 
     # --- requests from the page
 
-    def _show_scene(self, asked: dict[str, Any]) -> None:
+    def _show_scene(self, request: dict[str, Any]) -> None:
         explorer = self._explorer
-        scene, turn = self._page.scene, int(asked.get("turn", 0))
+        scene, turn = self._page.scene, int(request.get("turn", 0))
         if scene["album"]:
             if turn > scene["turn"]:
                 # Another page has asked before.
                 self._page.scene = scene | {"turn": turn}
             return
         album = self._album(explorer.settings, explorer.measured)
-        places = None if album is None or self._figure == self._barred else self._view.on_canvas()
+        places = None if album is None or self._figure == self._unusable else self._view.on_canvas()
         if album is None or places is None:
             return
         sheet = self._sheet(album)
@@ -253,13 +253,13 @@ class PagePainter:
         chosen: dict[str, dict[str, int]] = {}
         found: dict[int, Album] = {}
         for control, words, changes in (*strip, *self._controls.choices()):
-            asked = replace(settings, **changes).fitted_to(
+            requested = replace(settings, **changes).fitted_to(
                 activations, settings, explorer.usual_cmap
             )
             # Reading all values of all layers takes a second: too long without a request.
-            too_much = asked.scale == "network" != settings.scale
-            album = None if too_much else self._album(asked, activations)
-            if album is not None and asked.cmap == settings.cmap:
+            too_much = requested.scale == "network" != settings.scale
+            album = None if too_much else self._album(requested, activations)
+            if album is not None and requested.cmap == settings.cmap:
                 found[self._name(album)] = album
                 chosen.setdefault(control, {})[words] = self._name(album)
         here = layers.index(activations.info(settings.layer).name)
@@ -302,22 +302,22 @@ class PagePainter:
             **unit_places(activations, album.layer),
         }
 
-    def _send_planes(self, asked: dict[str, Any]) -> None:
-        found = [album for album, name in self._albums.items() if name == asked["album"]]
+    def _send_planes(self, request: dict[str, Any]) -> None:
+        found = [album for album, name in self._albums.items() if name == request["album"]]
         activations = self._explorer.measured
-        if not found or self._of() is not activations:
+        if not found or self._activations_ref() is not activations:
             return
         (album,) = found
-        start = int(asked["start"])
+        start = int(request["start"])
         order = sorted(range(album.count(activations)), key=lambda channel: abs(channel - start))
-        after = int(asked["after"])
+        after = int(request["after"])
         planes, data = packed(album.planes(activations, islice(order, after, None)))
         # Too many colours, or a different layout: asking again is useless.
         missing = not planes and after < len(order)
         never = missing or not all(self._view.keeps_places(one.rendering) for one in planes[:1])
-        answer = {name: asked[name] for name in ("album", "start", "after")}
+        answer = {name: request[name] for name in ("album", "start", "after")}
         # A sheet is valid for the current scene's figure, once that is drawn.
-        wanted = bool(asked.get("sheet")) and bool(self._page.scene["album"])
+        wanted = bool(request.get("sheet")) and bool(self._page.scene["album"])
         later = wanted and not self._view.is_drawn
         sheet = self._sheet(album) if wanted and not later else None
         never = never or (wanted and not later and sheet is None)
@@ -325,7 +325,7 @@ class PagePainter:
             {
                 "kind": "planes",
                 **answer,
-                "planes": [] if never else [self._told(one) for one in planes],
+                "planes": [] if never else [self._plane_data(one) for one in planes],
                 "never": never,
                 "figure": self._figure if sheet else 0,
                 "sheet": sheet,
@@ -334,7 +334,7 @@ class PagePainter:
             [data, *(one.table for one in planes)],
         )
 
-    def _told(self, one: Plane) -> dict[str, Any]:
+    def _plane_data(self, one: Plane) -> dict[str, Any]:
         made = one.rendering
         title, numbers, label = self._view.words_for(made)
         # Colours that stand for channels have a list instead of a colorbar.
@@ -353,22 +353,22 @@ class PagePainter:
             "range": one.range,
         }
 
-    def _say_where(self, asked: dict[str, Any]) -> None:
+    def _send_pointer_text(self, request: dict[str, Any]) -> None:
         # The text widget does not send the same text again.
         words = self._pointing.words()
-        self._page.send({"kind": "words", "number": asked["number"], "text": words})
+        self._page.send({"kind": "words", "number": request["number"], "text": words})
 
     # --- reports from the page
 
-    def _page_paints(self, told: dict[str, Any]) -> None:
+    def _on_painting(self, report: dict[str, Any]) -> None:
         scene = self._page.scene
-        if scene["album"] and scene["number"] == told["scene"]:
+        if scene["album"] and scene["number"] == report["scene"]:
             self._canvas.held = True
 
-    def _page_cannot(self, told: dict[str, Any]) -> None:
+    def _on_cannot_paint(self, report: dict[str, Any]) -> None:
         # Another page of this kernel may have a finer screen, or another size.
-        if self._page.scene["album"] and self._page.scene["number"] == told["scene"]:
-            self._barred = self._figure
+        if self._page.scene["album"] and self._page.scene["number"] == report["scene"]:
+            self._unusable = self._figure
             self._announced = True
             try:
                 self._close(0)
@@ -376,8 +376,8 @@ class PagePainter:
             finally:
                 self._announced = False
 
-    def _page_marks(self, told: dict[str, Any]) -> None:
-        if self._canvas.held and self._page.scene["number"] == told["scene"]:
+    def _on_marks(self, report: dict[str, Any]) -> None:
+        if self._canvas.held and self._page.scene["number"] == report["scene"]:
             self._pointing.page_marks = True
             self._view.show_frames(shown=False)
 
@@ -388,5 +388,5 @@ class PagePainter:
             "album": 0 if self._shown is None else self._name(self._shown),
             "channel": settings.channel,
             "location": settings.location and list(settings.location),
-            "words": self._controls.said(),
+            "words": self._controls.page_values(),
         }

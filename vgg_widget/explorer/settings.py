@@ -394,8 +394,8 @@ class DisplaySettings:
         if before_relu is None:
             return first
         # The argument takes precedence over the side that the layer's name implies.
-        asked = replace(first, before_relu=before_relu)
-        return asked.fitted_to(activations, first, self.cmap)
+        requested = replace(first, before_relu=before_relu)
+        return requested.fitted_to(activations, first, self.cmap)
 
     def placed(self, before: DisplaySettings | None, activations: Activations) -> DisplaySettings:
         """Keep the location at the same image position when the layer changes.
@@ -500,8 +500,8 @@ def _with_side(
     left_before = before is not None and is_before_relu(before.layer, activations)
     if not (left_before or name_says_it):
         return settings
-    asked = before is not None and settings.before_relu != before.before_relu
-    if asked and has_sides and settings.before_relu != named_before:
+    side_changed = before is not None and settings.before_relu != before.before_relu
+    if side_changed and has_sides and settings.before_relu != named_before:
         return settings.named_on_side(activations)
     return replace(settings, before_relu=named_before)
 

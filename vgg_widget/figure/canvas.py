@@ -67,12 +67,12 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self._handling = False
         self._page_is_there = False
         self._page_is_ready = False
-        self._wanted: Callable[[], object] | None = None
+        self._pending_paint: Callable[[], object] | None = None
         # The first column changed since the last complete frame; None or 0 requires another one.
         self._left: int | None = None
-        self._arrived: float | None = None
+        self._arrival_time: float | None = None
         self._page_waits = False
-        self._answers_owed = 0
+        self._pending_answers = 0
         super().__init__(figure)
         # In a desktop session, matplotlib would also print its listeners' errors.
         self.callbacks.exception_handler = None
@@ -87,10 +87,10 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self.toolbar_visible = "visible"
         self.toolbar_position = "right"
         width, height = figure.get_size_inches() * figure.dpi
-        self._take(width, height)
+        self._reserve_space(width, height)
         self.layout.flex = "0 0 auto"
 
-    def _take(self, width: float, height: float) -> None:
+    def _reserve_space(self, width: float, height: float) -> None:
         """Reserve space on the page for a figure of this size in pixels, and its toolbar."""
         beside = TOOLBAR_PIXELS if self.toolbar_visible == "visible" else MARGINS
         self.layout.width = f"{int(width) + beside}px"
@@ -101,22 +101,22 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         visible = "visible" if shown else "hidden"
         if self.toolbar_visible != visible:
             self.toolbar_visible = visible
-            self._take(*self.get_width_height())
+            self._reserve_space(*self.get_width_height())
 
     def draw(self) -> None:
         """Draw everything and send it."""
         with self.lock:
-            self._wanted = None
-            self._left = self._arrived = None
+            self._pending_paint = None
+            self._left = self._arrival_time = None
             if self.manager is None:
                 # Closed, but the user may still hold the figure.
                 return
             self.before_drawing()
             self._kept_back = False
             width, height = self.get_width_height()
-            self._take(width, height)
+            self._reserve_space(width, height)
             super().draw()
-            self._ask()
+            self._request_draw()
 
     def blit(self, bbox: Bbox | None = None) -> None:
         """Send what has been painted on the canvas to the right of `bbox`'s left edge.
@@ -132,14 +132,14 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             # The frames kept back may have changed any part.
             left = 0 if bbox is None or self._kept_back else int(bbox.x0)
             self._kept_back = False
-            settled = self._arrived is not None and (
-                time.monotonic() - self._arrived > SETTLED_SECONDS
+            settled = self._arrival_time is not None and (
+                time.monotonic() - self._arrival_time > SETTLED_SECONDS
             )
             if left == 0:
                 # A complete frame, which must arrive before smaller ones may follow it.
-                self._left = self._arrived = None
+                self._left = self._arrival_time = None
                 super().blit(bbox)
-                self._ask()
+                self._request_draw()
                 return
             # While the complete frame may still be lost, each later one must be complete, too.
             self._left = min(left, self._left or left) if settled else None
@@ -165,17 +165,17 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         `paint` changes the canvas and sends it, like `blit`.
         """
         with self.lock:
-            if self._wanted != self.draw:
-                self._wanted = paint
+            if self._pending_paint != self.draw:
+                self._pending_paint = paint
             if not self._page_is_ready:
-                self._ask()
+                self._request_draw()
             elif not self._handling:
-                self._paint_wanted()
+                self._run_pending_paint()
 
-    def _paint_wanted(self) -> None:
-        wanted, self._wanted = self._wanted, None
-        if wanted is not None and self.manager is not None:
-            wanted()
+    def _run_pending_paint(self) -> None:
+        paint, self._pending_paint = self._pending_paint, None
+        if paint is not None and self.manager is not None:
+            paint()
 
     def print_figure(self, *arguments: Any, **keywords: Any) -> Any:
         """Save the figure; matplotlib meanwhile removes the canvas's manager and resolution."""
@@ -190,26 +190,26 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self._force_full = self._png_is_old = self._page_is_ready = self._page_waits = False
         return part_of_frame(pixels, self._left) if self._left else whole_frame(pixels)
 
-    def _ask(self) -> None:
+    def _request_draw(self) -> None:
         """Ask the page to report when it is ready; while it waits for a frame, it does not."""
         if not self._page_waits:
             self._page_waits = True
-            self._answers_owed += 1
+            self._pending_answers += 1
         self.send_event("draw")
 
     def handle_draw(self, _: Any) -> None:
         """Note that the page has received everything so far, including the last complete frame."""
-        self._answers_owed = max(0, self._answers_owed - 1)
-        if self._answers_owed:
+        self._pending_answers = max(0, self._pending_answers - 1)
+        if self._pending_answers:
             return
         self._page_is_ready = True
-        if self._arrived is None:
-            self._arrived = time.monotonic()
+        if self._arrival_time is None:
+            self._arrival_time = time.monotonic()
 
     def handle_refresh(self, event: Any) -> None:
         """Send everything to a page that is new or back; it owes no answer yet."""
         self.held = self._kept_back = False
-        self._answers_owed, self._page_waits, self._arrived = 0, False, None
+        self._pending_answers, self._page_waits, self._arrival_time = 0, False, None
         super().handle_refresh(event)
 
     def remember(self, png: bytes) -> None:
@@ -237,7 +237,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
                 self._handling = False
             # One gesture can change limits several times.
             if self._page_is_ready:
-                self.guard(self._paint_wanted)
+                self.guard(self._run_pending_paint)
 
 
 def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanvas:

@@ -61,20 +61,24 @@ def color_norm(rendering: Rendering) -> Normalize:
     if vmin >= 0:
         return PowerNorm(gamma, vmin, vmax)
     middle, half = (vmin + vmax) / 2, (vmax - vmin) / 2
-    bend = partial(_bent, middle=middle, half=half, power=gamma)
-    unbend = partial(_unbent, middle=middle, half=half, power=gamma)
-    return FuncNorm((bend, unbend), vmin, vmax)
+    forward = partial(_signed_power, middle=middle, half=half, power=gamma)
+    inverse = partial(_signed_root, middle=middle, half=half, power=gamma)
+    return FuncNorm((forward, inverse), vmin, vmax)
 
 
 # At module level, so that a figure can be pickled.
-def _bent(values: npt.ArrayLike, middle: float, half: float, power: float) -> npt.NDArray[Any]:
+def _signed_power(
+    values: npt.ArrayLike, middle: float, half: float, power: float
+) -> npt.NDArray[Any]:
     share = (np.asarray(values) - middle) / half
     result: npt.NDArray[Any] = np.sign(share) * np.abs(share) ** power
     return result
 
 
-def _unbent(bent: npt.ArrayLike, middle: float, half: float, power: float) -> npt.NDArray[Any]:
-    result: npt.NDArray[Any] = np.sign(bent) * np.abs(bent) ** (1 / power) * half + middle
+def _signed_root(
+    powers: npt.ArrayLike, middle: float, half: float, power: float
+) -> npt.NDArray[Any]:
+    result: npt.NDArray[Any] = np.sign(powers) * np.abs(powers) ** (1 / power) * half + middle
     return result
 
 
@@ -119,11 +123,11 @@ def _label(name: str, words: str, length: float, points: float) -> str:
 
 
 def ticks_of(
-    rendering: Rendering, apart: Callable[[str, str], float]
+    rendering: Rendering, min_distance: Callable[[str, str], float]
 ) -> tuple[list[float], list[str]]:
     """Return the positions on a colorbar, from 0 to 1, of up to five values, and the values.
 
-    `apart` returns the minimum distance between two numbers; numbers without space are left out.
+    `min_distance` returns that between two numbers; numbers without space are left out.
     """
     low, high = rendering.vmin or 0.0, rendering.vmax or 0.0
     values = [float(value) for value in _locator().tick_values(low, high) if low <= value <= high]
@@ -136,7 +140,7 @@ def ticks_of(
     found: list[tuple[float, str]] = []
     for place, value in zip(np.asarray(color_norm(rendering)(values)), values, strict=True):
         words = plain_number(value, digits)
-        if not found or place - found[-1][0] >= apart(found[-1][1], words):
+        if not found or place - found[-1][0] >= min_distance(found[-1][1], words):
             found.append((float(place), words))
     return [place for place, _ in found], [words for _, words in found]
 
@@ -167,7 +171,7 @@ class ColorBars:
         self.axes.set_navigate(False)
         self._bars: dict[tuple[str, bool], Colorbar] = {}
         self._shown: Colorbar | None = None
-        self._said: Hashable = None
+        self._shown_range: Hashable = None
         self._theme = LIGHT
         self.arrange(place)
 
@@ -217,7 +221,7 @@ class ColorBars:
     @property
     def numbers(self) -> Hashable:
         """The current numbers; None if nothing is shown."""
-        return self._said
+        return self._shown_range
 
     @property
     def moving(self) -> tuple[Artist, ...]:
@@ -228,57 +232,57 @@ class ColorBars:
         """Return a rendering's numbers with positions from 0 to 1, and the label's lines."""
         numbers: list[tuple[float, str]] = []
         if has_color_scale(rendering):
-            numbers += zip(*ticks_of(rendering, self._apart), strict=True)
+            numbers += zip(*ticks_of(rendering, self._min_distance), strict=True)
         label = _label(self._label, range_words(rendering), self._length, 8)
         return numbers, label.split("\n")
 
     def update(self, rendering: Rendering) -> None:
         """Show a rendering's colorbar, if it has one."""
-        shown, said = None, None
+        shown, shown_range = None, None
         if has_color_scale(rendering):
             shown = self._bar(_EXTEND[rendering.clipped])
-            said = (rendering.vmin, rendering.vmax, rendering.gamma)
+            shown_range = (rendering.vmin, rendering.vmax, rendering.gamma)
         for bar in self._bars.values():
             if bar.ax.get_visible() != (bar is shown):
                 bar.ax.set_visible(bar is shown)
         # An equal colormap is no change; a different one rebuilds the bar.
         if shown is not None and rendering.colormap not in (None, shown.cmap):
             shown.mappable.set_cmap(rendering.colormap)
-        if shown is not None and (shown is not self._shown or said != self._said):
+        if shown is not None and (shown is not self._shown or shown_range != self._shown_range):
             # After an interrupt, the numbers are written again.
-            self._said = None
+            self._shown_range = None
             self._write_numbers(shown, rendering)
         if shown is not None:
             self._write_words(shown, range_words(rendering))
-        self._shown, self._said = shown, said
+        self._shown, self._shown_range = shown, shown_range
 
     def _write_numbers(self, bar: Colorbar, rendering: Rendering) -> None:
-        places, words = ticks_of(rendering, self._apart)
+        places, words = ticks_of(rendering, self._min_distance)
         zeros = [0.0] * len(places)
         (marks,) = bar.ax.lines
         marks.set_data(*(([1.0] * len(places), places) if self._upright else (places, zeros)))
-        for number, place, said in zip_longest(bar.ax.texts, places, words):
-            number.set_text(said or "")
-            if said and self._upright:
+        for number, place, text in zip_longest(bar.ax.texts, places, words):
+            number.set_text(text or "")
+            if text and self._upright:
                 number.set(position=(1, place))
-            elif said:
+            elif text:
                 # A step does not repaint the area left of the bar.
                 ends = "left" if place < _NEAR_END else "right" if place > 1 - _NEAR_END else ""
                 number.set(position=(place, 0), ha=ends or "center")
 
-    def _apart(self, before: str, after: str) -> float:
+    def _min_distance(self, before: str, after: str) -> float:
         """Return the minimum distance between two numbers, as a share of the bar."""
         letters = 1.9 if self._upright else 1 + (len(before) + len(after)) / 2
         return _LETTER_INCHES * letters / self._length
 
-    def _write_words(self, bar: Colorbar, said: str) -> None:
+    def _write_words(self, bar: Colorbar, range_text: str) -> None:
         """Write the label, beyond the numbers."""
         longest = max(len(number.get_text()) for number in bar.ax.texts)
         beyond = 72 * _LETTER_INCHES * longest if self._upright else 8
         _long_axis(bar).labelpad = _TICK + 4 + beyond
         # A step does not repaint the area left of a horizontal bar.
         start: Any = {} if self._upright else {"loc": "left"}
-        bar.set_label(_label(self._label, said, self._length, 8), fontsize=8, **start)
+        bar.set_label(_label(self._label, range_text, self._length, 8), fontsize=8, **start)
 
     def apply_theme(self, theme: Theme) -> None:
         """Apply a theme's colours."""
@@ -379,16 +383,16 @@ class LegendList:
         listed, rest = first_entries(tuple(entries), max(1, most))
         # The column is narrow; the heading explains the numbers.
         short = _SHORT if shares else {}
-        said: list[tuple[str, Any]] = [("channel · area", None)] if shares else []
+        texts: list[tuple[str, Any]] = [("channel · area", None)] if shares else []
         for entry in listed:
             words = entry.words
             for long, brief in short.items():
                 words = words.replace(long, brief)
-            said.append((words, entry.color))
-        said += [(f"and {rest} more", None)] if rest else []
+            texts.append((words, entry.color))
+        texts += [(f"and {rest} more", None)] if rest else []
         return [
             ListLine(words, color, number // lines * _COLUMN, (number % lines + 0.5) * _LINE)
-            for number, (words, color) in enumerate(said)
+            for number, (words, color) in enumerate(texts)
         ]
 
     def _fill(self) -> None:

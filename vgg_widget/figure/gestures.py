@@ -29,9 +29,9 @@ class Gestures:
         self._pointed = pointed
         self._clicked = clicked
         self._pressed: tuple[float, float] | None = None
-        self._away = False
+        self._outside = False
         canvas: Any = view.figure.canvas
-        for name, heard in (
+        for name, callback in (
             ("motion_notify_event", self._moved),
             ("figure_enter_event", self._entered),
             ("figure_leave_event", self._left),
@@ -39,7 +39,7 @@ class Gestures:
             ("button_press_event", self._down),
             ("button_release_event", self._up),
         ):
-            canvas.mpl_connect(name, heard)
+            canvas.mpl_connect(name, callback)
         # matplotlib has its own actions for arrows and letters.
         manager: Any = canvas.manager
         if manager is not None and (handler := getattr(manager, "key_press_handler_id", None)):
@@ -53,14 +53,14 @@ class Gestures:
 
     def _moved(self, event: Any) -> None:
         # ipympl's page delays moves but not leaving, so the last move may arrive afterwards.
-        if not self._away:
+        if not self._outside:
             self._pointed(None if self._busy() else self._view.hit(event))
 
     def _entered(self, _: Any) -> None:
-        self._away = False
+        self._outside = False
 
     def _left(self, _: Any) -> None:
-        self._away = True
+        self._outside = True
         self._pointed(None)
 
     def _down(self, event: Any) -> None:

@@ -111,7 +111,7 @@ class LinkedFigure:
         self._marks = Marks()
         self._kept_view: View | None = None
         # Whether the last update was completed.
-        self._whole = False
+        self._update_completed = False
         for picture in (*self._inputs, *self._maps):
             picture.axes.title.set(fontsize=_TITLE_POINTS, ha="left", x=0, **PLAIN)
         input_axes = [picture.axes for picture in self._inputs]
@@ -127,8 +127,8 @@ class LinkedFigure:
         ):
             for number, axes in enumerate(group):
                 axes.format_coord = partial(describe, number)  # type: ignore[method-assign]
-                axes.callbacks.connect("xlim_changed", self._follow)
-                axes.callbacks.connect("ylim_changed", self._follow)
+                axes.callbacks.connect("xlim_changed", self._sync_limits)
+                axes.callbacks.connect("ylim_changed", self._sync_limits)
 
     # --- overridden by subclasses
 
@@ -258,8 +258,8 @@ class LinkedFigure:
         """
         marks = marks or Marks()
         rendering, before = renderings[0], self._renderings[0] if self._renderings else None
-        same_images = self._whole and [*map(id, images)] == [*map(id, self._images)]
-        self._whole = False
+        same_images = self._update_completed and [*map(id, images)] == [*map(id, self._images)]
+        self._update_completed = False
         same_inputs = (
             same_images
             and source == self._source.get_text()
@@ -299,7 +299,7 @@ class LinkedFigure:
         if (toolbar := self.figure.canvas.toolbar) is not None:
             # Its text about the unit under the mouse refers to the previous picture.
             toolbar.set_message("")
-        self._whole = True
+        self._update_completed = True
 
     def _paint_side(self, titles: list[str], numbers: list[Hashable]) -> None:
         """Paint the side of the maps; `numbers` are the colorbars' previous numbers."""
@@ -409,7 +409,7 @@ class LinkedFigure:
             if toolbar is not None:
                 toolbar.push_current()
 
-    def _follow(self, moved: Axes) -> None:
+    def _sync_limits(self, moved: Axes) -> None:
         """Show the same part in all axes that share coordinates with those that moved."""
         if not self._renderings:
             return

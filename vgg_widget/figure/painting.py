@@ -64,7 +64,7 @@ class MarksPainter:
 
         A file contains them in any case.
         """
-        figure.canvas.mpl_connect("draw_event", self._drawn_whole)
+        figure.canvas.mpl_connect("draw_event", self._on_full_draw)
 
     def side(self) -> Bbox:
         """Return the right side in whole pixels."""
@@ -130,7 +130,7 @@ class MarksPainter:
         self._left = self._right = None
         self._overlays = self._boxes = self._units = self._on_left = self._on_right = ()
 
-    def _drawn_whole(self, _: object) -> None:
+    def _on_full_draw(self, _: object) -> None:
         canvas: Any = self._figure.canvas
         if canvas.is_saving() or not hasattr(canvas, "copy_from_bbox"):
             return
@@ -239,8 +239,8 @@ class SidePainter:
         for axes in self._axes:
             axes.title.set_clip_on(True)
         self.arranged()
-        self._known = self._count()
-        figure.canvas.mpl_connect("draw_event", self._drawn_whole)
+        self._known_counts = self._count_artists()
+        figure.canvas.mpl_connect("draw_event", self._on_full_draw)
 
     def arranged(self) -> None:
         """Adopt the current positions of the axes, before the whole figure is drawn."""
@@ -276,7 +276,7 @@ class SidePainter:
             and not figure.stale
             # A transparent background cannot be painted over.
             and to_rgba(figure.get_facecolor())[3] == 1
-            and self._count() == self._known
+            and self._count_artists() == self._known_counts
             and hasattr(figure.canvas, "copy_from_bbox")
         )
 
@@ -301,16 +301,16 @@ class SidePainter:
         self._paint_pictures(region)
         for artist in moving:
             self._figure.draw_artist(artist)
-        self._settle()
+        self._clear_stale()
         canvas.blit(self._marks_painter.over_side(box))
 
-    def _settle(self) -> None:
+    def _clear_stale(self) -> None:
         """Note that the canvas shows the current state of this side's artists."""
         for artist in (self._figure, *self._axes, *self._pictures, *self._neighbours):
             artist.stale = False
 
     def _paint_backdrop(self, box: Bbox, moving: Sequence[Artist]) -> None:
-        self._blank(box)
+        self._paint_background(box)
         for axes in self._axes:
             axes.draw_artist(axes.patch)
             if axes.title not in moving:
@@ -326,7 +326,7 @@ class SidePainter:
             for artist in hidden:
                 artist.set_visible(True)
 
-    def _blank(self, box: Bbox, colour: Any = None) -> None:
+    def _paint_background(self, box: Bbox, colour: Any = None) -> None:
         blank = Rectangle(
             (box.x0, box.y0),
             box.width,
@@ -360,7 +360,7 @@ class SidePainter:
         finally:
             picture.set_data(shown)
             picture.set_extent(place)
-            self._settle()
+            self._clear_stale()
         return self._enlargements[key]
 
     def _key(self, number: int) -> tuple[float, ...]:
@@ -399,7 +399,7 @@ class SidePainter:
             return None
         numbers = np.arange(height * width, dtype="<u4") | np.uint32(_OPAQUE)
         side = self._marks_painter.side()
-        self._blank(side, "white")
+        self._paint_background(side, "white")
         picture.set_data(numbers.view(np.uint8).reshape(height, width, 4))
         picture.axes.draw_artist(picture)
         picture.set_data(rgba)
@@ -422,14 +422,14 @@ class SidePainter:
         odd = np.column_stack([odd, found[tuple(odd.T)]])
         return Enlargement(int(rows[0]), left + int(columns[0]), from_rows, from_columns, odd)
 
-    def _count(self) -> tuple[int, ...]:
+    def _count_artists(self) -> tuple[int, ...]:
         # A user's own line over the picture would vanish under the next one.
         own = tuple(len(artist.get_children()) for artist in (self._figure, *self._axes))
         # A colorbar of another shape is our own, and is made when it is first needed.
         beside = (len(axes.get_children()) - len(axes.child_axes) for axes in self._neighbours)
         return (*own, *beside)
 
-    def _drawn_whole(self, _: object) -> None:
+    def _on_full_draw(self, _: object) -> None:
         # Another size, resolution or face colour, or axes that a user has changed.
         self._backdrops.clear()
         self._enlargements.clear()

@@ -32,14 +32,14 @@ DARK = Theme(paper="#111111", ink="#e8e8e8", faint="#a6a6a6")
 
 # The user decides how a file stores its content, and which fonts their script needs. "backend"
 # and "interactive" change no picture.
-_THEIRS = {
+_USER_CHOICES = {
     *("backend", "interactive"),
     *("pdf.compression", "pdf.fonttype", "svg.fonttype", "svg.hashsalt", "svg.id"),
     *("font.family", "font.serif", "font.sans-serif"),
     *("font.cursive", "font.fantasy", "font.monospace"),
 }
 _DEFAULTS: dict[Any, Any] = {
-    name: value for name, value in mpl.rcParamsDefault.items() if name not in _THEIRS
+    name: value for name, value in mpl.rcParamsDefault.items() if name not in _USER_CHOICES
 }
 _FONT = mpl.rcParamsDefault["font.sans-serif"][0]
 

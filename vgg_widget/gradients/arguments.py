@@ -41,7 +41,7 @@ GAP = 0.05
 """Largest acceptable relative gap of a map's sum, after Sundararajan et al."""
 
 # Arguments that only some methods use.
-_TAKEN: Mapping[str, tuple[Method, ...]] = {
+_METHODS_USING: Mapping[str, tuple[Method, ...]] = {
     "channel": METHODS[:-1],
     "location": METHODS[:-1],
     "target": ("grad_cam",),
@@ -84,12 +84,12 @@ class Choices:
             found = np.empty(0, np.float32)
         fits = found.shape in ((3,), (*size, 3))
         if not fits or not ((found >= 0) & (found <= 255)).all():
-            told = briefly(self.baseline)
+            text = briefly(self.baseline)
             if found.ndim > 1:
-                told = f"of shape {found.shape}"
-                told += f", from {found.min():g} to {found.max():g}," if fits else ""
+                text = f"of shape {found.shape}"
+                text += f", from {found.min():g} to {found.max():g}," if fits else ""
             raise ValueError(
-                f"baseline {told} is neither a colour nor an image: pass red, green and blue from "
+                f"baseline {text} is neither a colour nor an image: pass red, green and blue from "
                 "0 to 255, such as (0, 0, 0), or an array of them for each pixel, of shape "
                 f"{(*size, 3)}."
             )
@@ -101,10 +101,10 @@ def checked_choices(method: Method, **given: Any) -> Choices:
     if method not in METHODS:
         raise ValueError(unknown_choice("method", method, METHODS))
     for name, value in given.items():
-        if value is not None and method not in _TAKEN.get(name, METHODS):
+        if value is not None and method not in _METHODS_USING.get(name, METHODS):
             raise ValueError(
                 f"{name} {briefly(value)} is not used by method {method!r}: leave it out, or pass "
-                f"method={_TAKEN[name][0]!r}."
+                f"method={_METHODS_USING[name][0]!r}."
             )
     samples = whole_number("samples", given["samples"], least=1)
     return Choices(

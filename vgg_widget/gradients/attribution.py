@@ -186,11 +186,11 @@ def attribute(
         step=step,
         seed=seed,
     )
-    activations = _made(extractor, image)
+    activations = _activations_of(extractor, image)
     info = activations.info(layer)
-    first = None if randomised is None else _first(activations, randomised, layer)
+    first = None if randomised is None else _first_randomised(activations, randomised, layer)
     if method == "grad_cam":
-        return _of_class(
+        return _class_attribution(
             extractor, activations, layer, chosen, (first, randomised), progress=progress
         )
     if channel is None:
@@ -210,17 +210,17 @@ def attribute(
                 "has weights: pass an earlier layer."
             )
     function = ChannelFunction(extractor, activations, layer, (number, place), shuffled)
-    return _of_unit(function, activations, chosen, randomised, progress)
+    return _unit_attribution(function, activations, chosen, randomised, progress)
 
 
-def _made(extractor: FeatureExtractor, image: object) -> Activations:
+def _activations_of(extractor: FeatureExtractor, image: object) -> Activations:
     if not isinstance(image, Activations):
         return extractor(image)
     check_made_by(extractor, image)
     return image
 
 
-def _first(activations: Activations, name: str, layer: str) -> int:
+def _first_randomised(activations: Activations, name: str, layer: str) -> int:
     """Return the number of the first layer whose weights are shuffled."""
     try:
         first = activations.layers.index(activations.info(name))
@@ -234,7 +234,7 @@ def _first(activations: Activations, name: str, layer: str) -> int:
     return first
 
 
-def _of_class(
+def _class_attribution(
     extractor: FeatureExtractor,
     activations: Activations,
     layer: str,
@@ -250,7 +250,7 @@ def _of_class(
         tell(1)
     check_finite(layer, found.values, np.array(found.score), so=_NOTHING)
     return Attribution(
-        _frozen(found.values),
+        _read_only(found.values),
         signed=False,
         method=chosen.method,
         target=f"class {found.name!r} at layer {layer!r}",
@@ -267,7 +267,7 @@ def _of_class(
     )
 
 
-def _of_unit(
+def _unit_attribution(
     function: ChannelFunction,
     activations: Activations,
     chosen: Choices,
@@ -281,7 +281,7 @@ def _of_unit(
     baseline, completeness = chosen.baseline_for(size), None
     nothing = picture
     if baseline is not None:
-        made_with["baseline"] = _frozen(baseline)
+        made_with["baseline"] = _read_only(baseline)
         nothing = np.broadcast_to(baseline, (*size, 3))[top:bottom, left:right]
     parts: Doubles | None = None
     if method == "occlusion":
@@ -318,13 +318,13 @@ def _of_unit(
     place = function.location
     value, message = now, ""
     if not function.randomised:
-        value, message = _as_shown(function, activations, now)
+        value, message = _shown_value(function, activations, now)
     if not values.any():
         seen = function.inside
         alike = nothing is not picture and np.array_equal(picture[seen], nothing[seen])
-        message = message or (_SAME if alike else _why_dead(activations, layer, value, method))
+        message = message or (_SAME if alike else _dead_reason(activations, layer, value, method))
     return Attribution(
-        _laid_over(values, function.crop, size),
+        _padded(values, function.crop, size),
         signed=True,
         method=method,
         target=f"layer {layer!r}, channel {function.channel}, "
@@ -336,10 +336,10 @@ def _of_unit(
         location=place,
         box=function.box,
         weights=activations.weights,
-        colors=None if parts is None else _laid_over(parts, function.crop, size),
+        colors=None if parts is None else _padded(parts, function.crop, size),
         completeness=completeness,
         randomised=randomised,
-        message=message or _how_far(completeness),
+        message=message or _completeness_note(completeness),
         **made_with,
     )
 
@@ -348,7 +348,9 @@ def _value_of(function: ChannelFunction, picture: Floats) -> float:
     return float(function.values(picture[np.newaxis])[0])
 
 
-def _as_shown(function: ChannelFunction, activations: Activations, now: float) -> tuple[float, str]:
+def _shown_value(
+    function: ChannelFunction, activations: Activations, now: float
+) -> tuple[float, str]:
     """Return the value from the activations, and a message if the network now gives another."""
     only = activations.of_channels(function.layer, [function.channel])[..., 0]
     if function.location is not None:
@@ -363,12 +365,12 @@ def _as_shown(function: ChannelFunction, activations: Activations, now: float) -
     )
 
 
-def _how_far(found: Completeness | None) -> str:
+def _completeness_note(found: Completeness | None) -> str:
     off = found is not None and found.gap > GAP
     return f"the map adds up to {found}: pass more samples." if off else ""
 
 
-def _why_dead(activations: Activations, layer: str, value: float, method: Method) -> str:
+def _dead_reason(activations: Activations, layer: str, value: float, method: Method) -> str:
     """Return the reason why a map is 0 everywhere, with advice."""
     before = activations.before_relu(layer)
     hidden = method == "occlusion"
@@ -388,15 +390,15 @@ def _why_dead(activations: Activations, layer: str, value: float, method: Method
     return "no small change of a pixel changes this value: method='occlusion' makes larger ones."
 
 
-def _laid_over(part: Doubles, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Floats:
+def _padded(part: Doubles, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Floats:
     """Return a part's numbers at their position in the image, with 0 around them."""
     top, left, bottom, right = crop
     whole = np.zeros((*size, *part.shape[2:]), np.float32)
     whole[top:bottom, left:right] = part
-    return _frozen(whole)
+    return _read_only(whole)
 
 
-def _frozen(array: npt.NDArray[Any]) -> Floats:
+def _read_only(array: npt.NDArray[Any]) -> Floats:
     made: Floats = np.ascontiguousarray(array, np.float32)
     made.flags.writeable = False
     return made

@@ -60,7 +60,7 @@ def channel_sheet(images: Sequence[SyntheticImage]) -> RGB8:
     room = max(_LEAST_WIDTH, columns * (width + _GAP) - _GAP)
     words = [*_wrapped(_title(images), large, room)]
     head = [(line, large, _BLACK) for line in words]
-    for text in (_about(images), *filter(None, [notice(images[0].weights)[0]]), _HYPOTHESIS):
+    for text in (_provenance(images), *filter(None, [notice(images[0].weights)[0]]), _HYPOTHESIS):
         head += [(line, small, _QUIET) for line in _wrapped(text, small, room)]
     first = _MARGIN + len(words) * (_LARGE + 8) + (len(head) - len(words)) * _LINE + _GAP
     bottom = first + tiles.box(len(images) - 1)[2]
@@ -76,7 +76,7 @@ def channel_sheet(images: Sequence[SyntheticImage]) -> RGB8:
         pixels = np.repeat(np.repeat(one.image, times, axis=0), times, axis=1)
         sheet.paste(Image.fromarray(pixels), (left, top))
         draw.text((left, top + height + 3), str(one.channel), _BLACK, bold)
-        draw.text((left, top + height + 18), _reached(one), _QUIET, small)
+        draw.text((left, top + height + 18), _activation_words(one), _QUIET, small)
     return np.asarray(sheet)
 
 
@@ -92,7 +92,7 @@ def sheet_page(images: Sequence[SyntheticImage], page: str | None = None) -> Ite
         to its channel there.
     """
     title = html.escape(_title(images))
-    about = html.escape(_about(images))
+    about = html.escape(_provenance(images))
     tiles = "".join(_tile(one, page) for one in images)
     leads = " Click on one to see the channel's map of an image." if page else ""
     body = (
@@ -115,7 +115,7 @@ def _tile(one: SyntheticImage, page: str | None) -> str:
     if page is not None:
         place = urlencode({"layer": one.layer, "channel": one.channel})
         inner = f'<a href="{html.escape(page)}#{html.escape(place)}">{inner}</a>'
-    return f"<li>{inner}<span>{_reached(one)}</span></li>\n"
+    return f"<li>{inner}<span>{_activation_words(one)}</span></li>\n"
 
 
 def _title(images: Sequence[SyntheticImage]) -> str:
@@ -123,7 +123,7 @@ def _title(images: Sequence[SyntheticImage]) -> str:
     return f"What {which} of {images[0].layer} look{'s' * (len(images) == 1)} for"
 
 
-def _about(images: Sequence[SyntheticImage]) -> str:
+def _provenance(images: Sequence[SyntheticImage]) -> str:
     """Return how the images were computed."""
     one = images[0]
     height, width = one.image.shape[:2]
@@ -138,7 +138,7 @@ def _about(images: Sequence[SyntheticImage]) -> str:
     return " · ".join(made)
 
 
-def _reached(one: SyntheticImage) -> str:
+def _activation_words(one: SyntheticImage) -> str:
     return "no gradient" if one.message else f"reaches {plain_number(one.activation)}"
 
 

@@ -25,7 +25,7 @@ _TEXT = "vgg_widget"
 _TUPLES = ("history", "location", "box", "channels")
 
 # The exceptions that Pillow raises for damaged files.
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, SyntaxError, Image.DecompressionBombError)
+_READ_ERRORS = (OSError, ValueError, KeyError, TypeError, SyntaxError, Image.DecompressionBombError)
 
 MOST_BYTES = 200_000_000
 """Largest size of all cached reconstructions; beyond it, the oldest are removed."""
@@ -70,11 +70,11 @@ class KeptImages:
             return None
         key = _key(self._network, layer, int(channel), (steps, size, seed))
         try:
-            pixels, told = _read(_path(folder(), f"{layer}-{channel}", key), key, SyntheticImage)
-            told["activation"] = float(told["activation"])
-        except _DAMAGED:
+            pixels, data = _read(_path(folder(), f"{layer}-{channel}", key), key, SyntheticImage)
+            data["activation"] = float(data["activation"])
+        except _READ_ERRORS:
             return None
-        return SyntheticImage(image=pixels, weights=self._weights, **told)
+        return SyntheticImage(image=pixels, weights=self._weights, **data)
 
     def keep(self, made: SyntheticImage, size: Size = None) -> Path | None:
         """Cache an image for `find`; return None if the cache cannot be written.
@@ -116,11 +116,11 @@ class KeptReconstructions:
             return None
         key = self._key(layer, how)
         try:
-            pixels, told = _read(_path(reconstructions_folder(), layer, key), key, Reconstruction)
-            told["error"] = float(told["error"])
-        except _DAMAGED:
+            pixels, data = _read(_path(reconstructions_folder(), layer, key), key, Reconstruction)
+            data["error"] = float(data["error"])
+        except _READ_ERRORS:
             return None
-        return Reconstruction(image=pixels, weights=self._activations.weights, **told)
+        return Reconstruction(image=pixels, weights=self._activations.weights, **data)
 
     def keep(self, made: Reconstruction) -> Path | None:
         """Cache a reconstruction for `find`; return None if the cache cannot be written."""
@@ -164,13 +164,13 @@ def _path(where: Path, name: str, key: Key) -> Path:
 
 
 def _read(path: Path, key: Key, kind: type) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
-    """Return a file's pixels and metadata, or raise one of `_DAMAGED`."""
+    """Return a file's pixels and metadata, or raise one of `_READ_ERRORS`."""
     with Image.open(path) as opened:
-        told = json.loads(getattr(opened, "text", {}).get(_TEXT, "null"))
-        if told["key"] != key:
+        data = json.loads(getattr(opened, "text", {}).get(_TEXT, "null"))
+        if data["key"] != key:
             raise ValueError(f"{path} holds something else")
         pixels = np.asarray(opened.convert("RGB")).copy()
-    found = {name: told[name] for name in _told(kind)}
+    found = {name: data[name] for name in _metadata_fields(kind)}
     for name in found.keys() & set(_TUPLES):
         found[name] = None if found[name] is None else tuple(found[name])
     pixels.flags.writeable = False
@@ -179,8 +179,8 @@ def _read(path: Path, key: Key, kind: type) -> tuple[npt.NDArray[np.uint8], dict
 
 def _write(path: Path, key: Key, made: SyntheticImage | Reconstruction) -> Path | None:
     info = PngImagePlugin.PngInfo()
-    told = {name: getattr(made, name) for name in _told(type(made))}
-    info.add_text(_TEXT, json.dumps({**told, "key": key}))
+    data = {name: getattr(made, name) for name in _metadata_fields(type(made))}
+    info.add_text(_TEXT, json.dumps({**data, "key": key}))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as draft:
@@ -191,7 +191,7 @@ def _write(path: Path, key: Key, made: SyntheticImage | Reconstruction) -> Path 
     return path
 
 
-def _told(kind: type) -> list[str]:
+def _metadata_fields(kind: type) -> list[str]:
     """Return the names of the fields stored as metadata; the weights are the extractor's."""
     return [one.name for one in fields(kind) if one.name not in ("image", "weights")]
 

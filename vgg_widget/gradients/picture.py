@@ -47,14 +47,14 @@ def attribution_pictures(found: Sequence[Attribution]) -> tuple[AttributionPictu
         One for each attribution.
     """
     scale = as_scale("auto")
-    magnitudes = np.concatenate([np.abs(_within(one)).ravel() for one in found])
+    magnitudes = np.concatenate([np.abs(_box_values(one)).ravel() for one in found])
     above = magnitudes[magnitudes > 0]
     top = float(np.percentile(above, scale.percentile)) if above.size else 0.0
     limits = range_up_to(top, signed=found[0].signed, gamma=scale.gamma)
     return tuple(AttributionPicture(_coloured(one, limits), limits) for one in found)
 
 
-def _within(one: Attribution) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _box_values(one: Attribution) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     top, left, bottom, right = one.box
     part: np.ndarray[tuple[int, int], np.dtype[np.float32]] = one.values[top:bottom, left:right]
     return part
@@ -67,6 +67,6 @@ def _coloured(one: Attribution, limits: DisplayRange) -> RGBA8:
     rgba = np.zeros((*one.values.shape, 4), np.uint8)
     top, left, bottom, right = one.box
     used = limits if limits.vmax > 0 else empty
-    rgba[top:bottom, left:right] = coloured(used.normalise(_within(one)), cmap)
+    rgba[top:bottom, left:right] = coloured(used.normalise(_box_values(one)), cmap)
     rgba.flags.writeable = False
     return rgba

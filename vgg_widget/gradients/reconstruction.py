@@ -221,7 +221,7 @@ class ReconstructionMaking:
                 "pass match='content'."
             )
         info = activations.info(layer)
-        self._numbers = (
+        self._channels = (
             None
             if channels is None
             else checked_channels("channels", channels, layer, info.channels)
@@ -229,7 +229,7 @@ class ReconstructionMaking:
         self._location = (
             None if location is None else checked_location(location, layer, activations)
         )
-        self._given, self._layer = activations, layer
+        self._activations, self._layer = activations, layer
         self._prior, self._match, self._wanted_steps = prior, match, steps
         self._seed = whole("seed", seed, least=0)
         size = activations.image.shape[:2]
@@ -250,7 +250,7 @@ class ReconstructionMaking:
                 f"layer {layer!r} is 0 wherever it is to be matched: choose other channels, "
                 "another location or its name before the ReLU."
             )
-        self._asked = wanted.astype(np.float32), (weights / length).astype(np.float32)
+        self._targets = wanted.astype(np.float32), (weights / length).astype(np.float32)
         self._aim = LayerAim(extractor, layer, size, match)
         self._canvas = Canvas([(self._seed, 0)], size, rate=RATE, natural=prior == "photographs")
         self._history: list[float] = []
@@ -263,15 +263,15 @@ class ReconstructionMaking:
     def step(self) -> None:
         """Take one optimisation step."""
         pictures = self._canvas.pictures()
-        told, gradients = self._aim.gradients(pictures, STILL, self._asked)
-        check_finite(self._layer, told, gradients, so="no step can be taken")
-        if not self.steps and not gradients.any() and told.any():
+        distances, gradients = self._aim.gradients(pictures, STILL, self._targets)
+        check_finite(self._layer, distances, gradients, so="no step can be taken")
+        if not self.steps and not gradients.any() and distances.any():
             raise ValueError(
                 f"layer {self._layer!r} has no gradient for the initial noise, usually because a "
                 "ReLU sets all of its values to 0: pass the name before the ReLU, other channels "
                 "or another seed."
             )
-        self._history.append(math.sqrt(float(told[0])))
+        self._history.append(math.sqrt(float(distances[0])))
         if self._prior == "photographs":
             counted = np.float32(_VARIATION / (_LEVELS * pictures[0].size))
             gradients = gradients - counted * total_variation_gradient(pictures)
@@ -284,31 +284,31 @@ class ReconstructionMaking:
         image = np.rint(self._canvas.pictures()).astype(np.uint8)
         if self._location is not None:
             image = framed(image, self._box)
-        told = self._aim.values(image.astype(np.float32), STILL, self._asked)
+        distances = self._aim.values(image.astype(np.float32), STILL, self._targets)
         top, left, bottom, right = self._box
-        given = self._given.image[top:bottom, left:right].astype(np.float64)
-        apart = float(np.sqrt(np.mean((image[0, top:bottom, left:right] - given) ** 2)))
+        given = self._activations.image[top:bottom, left:right].astype(np.float64)
+        rms = float(np.sqrt(np.mean((image[0, top:bottom, left:right] - given) ** 2)))
         image.flags.writeable = False
         return Reconstruction(
             image[0],
-            error=math.sqrt(float(told[0])),
-            pixel_rms=apart if self._match == "content" else None,
+            error=math.sqrt(float(distances[0])),
+            pixel_rms=rms if self._match == "content" else None,
             history=tuple(self._history),
             layer=self._layer,
-            channels=self._numbers,
+            channels=self._channels,
             location=self._location,
             box=self._box,
             match=self._match,
             prior=self._prior,
             steps=self.steps,
             seed=self._seed,
-            weights=self._given.weights,
+            weights=self._activations.weights,
         )
 
     def _weights(self, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """Return 1 for each number to match, and 0 for others."""
         chosen = np.zeros(shape[-1])
-        chosen[slice(None) if self._numbers is None else list(self._numbers)] = 1
+        chosen[slice(None) if self._channels is None else list(self._channels)] = 1
         if self._match == "style":
             return np.outer(chosen, chosen)
         places = np.zeros((*shape[:2], 1))

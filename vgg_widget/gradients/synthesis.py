@@ -270,7 +270,7 @@ class ChannelMaking:
         if location is not None:
             # The map of a blank image of this size determines the valid locations.
             blank = np.full((1, *self._size, 3), 128, np.float32)
-            (only,) = self._aim.values(blank, STILL, _asked([0], (0, 0)))
+            (only,) = self._aim.values(blank, STILL, _targets([0], (0, 0)))
             self._location = location_within(location, layer, *only.shape)
             box = _box(self._info, self._location, self._size)
             check_seen(box, self._location, layer)
@@ -281,8 +281,8 @@ class ChannelMaking:
         self._views = np.random.default_rng([self._seed, 1])
         wanted = [(number, variant) for number in numbers for variant in range(variants)]
         most = self._aim.most
-        self._parts = [
-            _Part(wanted[begin : begin + most], self._seed, self._size, box, self._few)
+        self._batches = [
+            _Batch(wanted[begin : begin + most], self._seed, self._size, box, self._few)
             for begin in range(0, len(wanted), most)
         ]
         self.steps = 0
@@ -290,38 +290,40 @@ class ChannelMaking:
     def step(self) -> None:
         """Take one optimisation step for all images."""
         view = _view(self._views, self._jitter, self._size)
-        for part in self._parts:
-            values, gradients = self._aim.gradients(part.canvas.pictures(), view, self._asked(part))
+        for batch in self._batches:
+            values, gradients = self._aim.gradients(
+                batch.canvas.pictures(), view, self._targets(batch)
+            )
             check_finite(self._layer, values, gradients, so="no step can be taken")
-            part.moved |= gradients.any(axis=(1, 2, 3))
-            for history, told in zip(part.histories, values, strict=True):
+            batch.moved |= gradients.any(axis=(1, 2, 3))
+            for history, response in zip(batch.histories, values, strict=True):
                 history.append(
-                    float(told.max() if self._location is None else told[self._location])
+                    float(response.max() if self._location is None else response[self._location])
                 )
-            part.canvas.step(gradients)
+            batch.canvas.step(gradients)
         self.steps += 1
 
     def images(self) -> tuple[SyntheticImage, ...]:
         """Return the current images."""
-        return tuple(itertools.chain.from_iterable(map(self._finished, self._parts)))
+        return tuple(itertools.chain.from_iterable(map(self._finished, self._batches)))
 
-    def _asked(self, part: _Part) -> tuple[npt.NDArray[Any], ...]:
-        return _asked([channel for channel, _ in part.wanted], self._location)
+    def _targets(self, batch: _Batch) -> tuple[npt.NDArray[Any], ...]:
+        return _targets([channel for channel, _ in batch.wanted], self._location)
 
-    def _finished(self, part: _Part) -> Iterator[SyntheticImage]:
-        images = np.rint(part.canvas.pictures()).astype(np.uint8)
-        if part.box is not None:
-            images = framed(images, part.box)
-        values = self._aim.values(images.astype(np.float32), STILL, self._asked(part))
-        for image, told, history, moved, (channel, variant) in zip(
-            images, values, part.histories, part.moved, part.wanted, strict=True
+    def _finished(self, batch: _Batch) -> Iterator[SyntheticImage]:
+        images = np.rint(batch.canvas.pictures()).astype(np.uint8)
+        if batch.box is not None:
+            images = framed(images, batch.box)
+        values = self._aim.values(images.astype(np.float32), STILL, self._targets(batch))
+        for image, response, history, moved, (channel, variant) in zip(
+            images, values, batch.histories, batch.moved, batch.wanted, strict=True
         ):
-            row, column = np.unravel_index(int(told.argmax()), told.shape)
+            row, column = np.unravel_index(int(response.argmax()), response.shape)
             place = self._location or (int(row), int(column))
             image.flags.writeable = False
             yield SyntheticImage(
                 image,
-                activation=float(told[place]),
+                activation=float(response[place]),
                 history=tuple(history),
                 layer=self._layer,
                 channel=channel,
@@ -334,12 +336,12 @@ class ChannelMaking:
                 contrast=self._contrast,
                 jitter=self._jitter,
                 weights=self._weights,
-                message="" if moved else _still(self._layer),
+                message="" if moved else _no_gradient_message(self._layer),
             )
 
 
 @dataclass(eq=False)
-class _Part:
+class _Batch:
     """A batch of images that are computed together."""
 
     wanted: Sequence[tuple[int, int]]
@@ -365,7 +367,7 @@ class _Part:
         self.moved = np.zeros(len(self.wanted), bool)
 
 
-def _asked(channels: Sequence[int], location: Location | None) -> tuple[npt.NDArray[Any], ...]:
+def _targets(channels: Sequence[int], location: Location | None) -> tuple[npt.NDArray[Any], ...]:
     """Return the parameters of the objective for `LayerAim.gradients`."""
     return np.array(channels, np.int32), *(np.array(place, np.int32) for place in location or ())
 
@@ -441,7 +443,7 @@ def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[f
     )
 
 
-def _still(layer: str) -> str:
+def _no_gradient_message(layer: str) -> str:
     return (
         f"layer {layer!r} had no gradient at any step, so the image is still the initial noise: "
         "pass a layer before its ReLU, or another seed."

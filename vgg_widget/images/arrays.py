@@ -18,7 +18,7 @@ from vgg_widget.images.terms import (
 from vgg_widget.support.messages import plain_range, reason
 
 # Floats that exceed their range by more than this share are noted; less is rounding error.
-_TOLD_BEYOND = 0.002
+_NOTED_EXCESS = 0.002
 # How far floats may exceed their range, as shares of it: first the smallest and largest values,
 # then the average amount clipped at either end. The amount below 0 is relative to the brightest
 # value, since a dark image overshoots by less. Resampling (bicubic, Lanczos), noise and brightening
@@ -26,10 +26,10 @@ _TOLD_BEYOND = 0.002
 _LEAST, _MOST = -0.75, 2.0
 _CUT_BELOW, _CUT_ABOVE = 0.02, 0.1
 # Values smaller than this are rounding errors around 0, not a scaled image.
-_NOTHING = 1e-6
+_NEGLIGIBLE = 1e-6
 # Floats in 0-255 that are all below this would be a nearly black image. They are refused, since
 # they may just as well be in some other range.
-_DARKEST_TOP = 16.0
+_MIN_BRIGHTEST = 16.0
 
 
 def as_array(source: Any) -> npt.NDArray[Any]:
@@ -72,8 +72,8 @@ def from_array(
     if values.shape[-1] == 1:
         values = np.repeat(values, 3, axis=-1)
     elif pixels.shape[-1] == 4:
-        opacity, told = _opacity(pixels[..., 3:], note, what)
-        note = joined(note, told)
+        opacity, alpha_note = _opacity(pixels[..., 3:], note, what)
+        note = joined(note, alpha_note)
         alpha = opacity.astype(np.float32) / 255
         over_white = values * alpha + 255 * (1 - alpha)
         values = np.rint(over_white).astype(np.uint8)
@@ -146,8 +146,8 @@ def _opacity(alpha: npt.NDArray[Any], note: str, what: str) -> tuple[RGB8, str]:
     else:
         opacity, rule = _to_uint8(alpha, f"alpha of {what}")
     most = int(opacity.max())
-    told = f"alpha: {rule}" if most and rule not in ("", note) else ""
-    return opacity, joined(told, transparency(most))
+    alpha_note = f"alpha: {rule}" if most and rule not in ("", note) else ""
+    return opacity, joined(alpha_note, transparency(most))
 
 
 def _float_to_uint8(values: npt.NDArray[np.float64], what: str) -> tuple[RGB8, str]:
@@ -160,7 +160,7 @@ def _float_to_uint8(values: npt.NDArray[np.float64], what: str) -> tuple[RGB8, s
     low, high = float(values.min()), float(values.max())
     top = 1.0 if high <= _MOST else 255.0
     below, above = -values[values < 0].sum(), (values[values > top] - top).sum()
-    fits = max(-low, high) < _NOTHING or (
+    fits = max(-low, high) < _NEGLIGIBLE or (
         _LEAST * top <= low
         and high <= _MOST * top
         and below <= _CUT_BELOW * min(high, top) * values.size
@@ -169,18 +169,18 @@ def _float_to_uint8(values: npt.NDArray[np.float64], what: str) -> tuple[RGB8, s
     pixels: RGB8 = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
     if top == 1:
         # `pixels.max() <= 1` means an image in 0-255 that was divided by 255 twice.
-        fits = fits and (high < _NOTHING or pixels.max() > 1)
+        fits = fits and (high < _NEGLIGIBLE or pixels.max() > 1)
         note = "float values up to 1 read as 0–1"
     else:
         # A few outliers do not make a range 0-255 if all other values fit 0-1.
         few = np.count_nonzero(values > 1) < 0.05 * np.count_nonzero(values > 0)
-        fits = fits and high >= _DARKEST_TOP and not few
+        fits = fits and high >= _MIN_BRIGHTEST and not few
         note = "float values read as 0–255"
     if not fits:
         raise ImageError(
             f"{what} has float values from {plain_range(low, high, 4)}: undo any normalisation, "
             "clip outliers, and pass values in 0–1 or 0–255 (a nearly black image as uint8)."
         )
-    if low < -_TOLD_BEYOND * top or high > (1 + _TOLD_BEYOND) * top:
+    if low < -_NOTED_EXCESS * top or high > (1 + _NOTED_EXCESS) * top:
         note = f"float values from {plain_range(low, high)} read as 0–{top:g}, the rest clipped"
     return pixels, note

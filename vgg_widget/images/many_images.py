@@ -107,7 +107,7 @@ def _named(items: Iterable[Any], are_batches: bool) -> Iterator[NamedItem]:
     for place, item in enumerate(items):
         where = nameless(place)
         name, held = item if _has_name(item) else ("", item)
-        pictures = _apart(_without_labels(held, where), where, are_batches)
+        pictures = _split_batch(_without_labels(held, where), where, are_batches)
         for index, picture in enumerate(pictures):
             if name:
                 yield (name if len(pictures) == 1 else f"{name}[{index}]"), picture
@@ -135,8 +135,8 @@ def _without_labels(held: Any, where: str) -> Any:
     if len(found) != 1:
         count = "several parts that may be the image" if found else "no image"
         raise ImageError(
-            f"{where} holds {count} ({', '.join(map(_told, parts))}): pass only the images, for "
-            "instance (image for image, _ in data)."
+            f"{where} holds {count} ({', '.join(map(_describe, parts))}): pass only the images, "
+            "for instance (image for image, _ in data)."
         )
     picture, shape = found[0], _shape(found[0])
     # A single number or text beside the image is the label of one image, not of a batch.
@@ -144,7 +144,7 @@ def _without_labels(held: Any, where: str) -> Any:
     others = [part for part in parts if part is not picture and _axes(part) < len(shape)]
     if _may_be_grey(picture) and not alone and shape[0] in map(_length, others):
         raise ImageError(
-            f"{where} holds {_told(picture)} with {shape[0]} labels, which may be one image or "
+            f"{where} holds {_describe(picture)} with {shape[0]} labels, which may be one image or "
             f"{shape[0]}: give several the shape (number, height, width, 1), or pass one without "
             "its labels."
         )
@@ -178,12 +178,12 @@ def _is_one_array(held: Sequence[Any]) -> bool:
     return set(axes) in ({0}, {1}, {2}, set()) and axes != [2, 2]
 
 
-def _apart(held: Any, where: str, are_batches: bool) -> Sequence[Any]:
+def _split_batch(held: Any, where: str, are_batches: bool) -> Sequence[Any]:
     """Return the images of a batch, or a single image in a tuple."""
     axes = _axes(held)
     if axes > 4:
         raise ImageError(
-            f"{where} is {_told(held)}, which is neither an image nor a batch: pass arrays of "
+            f"{where} is {_describe(held)}, which is neither an image nor a batch: pass arrays of "
             "shape (number, height, width, 3)."
         )
     if axes == 4 or (isinstance(held, list | tuple) and _is_file(held)):
@@ -243,12 +243,12 @@ def _may_be_grey(value: Any) -> bool:
 def _as_grey(value: Any) -> str:
     shape = _shape(value)
     return (
-        f"is {_told(value)}, which looks like {shape[0]} grey images: give it the shape "
+        f"is {_describe(value)}, which looks like {shape[0]} grey images: give it the shape "
         f"{(*shape, 1)}"
     )
 
 
-def _told(part: Any) -> str:
+def _describe(part: Any) -> str:
     if isinstance(part, list | tuple):
         return f"{type(part).__name__} of {len(part)}"
     shape = getattr(part, "shape", None)

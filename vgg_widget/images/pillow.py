@@ -62,7 +62,7 @@ def decoded(data: bytes, what: str, minimum_side: int) -> tuple[RGB8, str]:
     """
     if not data:
         raise ImageError(f"{what} is empty (0 bytes): pass a picture file such as PNG or JPEG.")
-    with _failures_told(what), Image.open(io.BytesIO(data)) as image:
+    with _as_image_errors(what), Image.open(io.BytesIO(data)) as image:
         if image.format in _NO_PICTURES or isinstance(image, ImageFile.StubImageFile):
             raise UnidentifiedImageError
         return _converted(image, what, minimum_side)
@@ -75,12 +75,12 @@ def from_pillow(image: Image.Image, minimum_side: int) -> tuple[RGB8, str]:
     """
     name = getattr(image, "filename", "")
     what = f"image {os.fsdecode(name)!r}" if name else "image"
-    with _failures_told(what):
+    with _as_image_errors(what):
         return _converted(image, what, minimum_side)
 
 
 @contextmanager
-def _failures_told(what: str) -> Iterator[None]:
+def _as_image_errors(what: str) -> Iterator[None]:
     """Turn Pillow's exceptions into `ImageError` and silence its warnings."""
     with _lock:
         _readers.append(what)

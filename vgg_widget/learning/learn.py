@@ -176,8 +176,8 @@ def _check_arguments(rank: Any, seed: Any, through: str) -> None:
 
 def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8], list[str]]:
     """Read the photographs and their names; raise for those that nothing can be learned from."""
-    if told := not_several(images):
-        raise ValueError(told)
+    if problem := not_several(images):
+        raise ValueError(problem)
     photographs: list[RGB8] = []
     names: list[str] = []
     for index, (name, image) in enumerate(named_images(images)):

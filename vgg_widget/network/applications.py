@@ -26,7 +26,7 @@ from vgg_widget.weights import WeightsError
 from vgg_widget.weights.applications import Application
 from vgg_widget.weights.keras_file import checked_keras_file
 
-_one_at_a_time = threading.Lock()
+_build_lock = threading.Lock()
 
 
 def built_application(application: Application, path: Path | None) -> OwnNetwork:
@@ -38,7 +38,7 @@ def built_application(application: Application, path: Path | None) -> OwnNetwork
         If the file does not fit.
     """
     keras, _ = keras_and_tensorflow()
-    model = _apart(lambda: _made(application, keras))
+    model = _in_new_thread(lambda: _build(application, keras))
     if path is None:
         _randomise(model, keras)
     else:
@@ -62,7 +62,7 @@ def numbers_digest(network: OwnNetwork) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _made(application: Application, keras: Any) -> Any:
+def _build(application: Application, keras: Any) -> Any:
     # Set for this thread only; otherwise layers would use the user's policy.
     keras.config.set_dtype_policy("float32")
     pixels = keras.Input((application.side, application.side, 3), dtype="float32")
@@ -70,7 +70,7 @@ def _made(application: Application, keras: Any) -> Any:
     return make(include_top=False, weights=None, input_tensor=pixels)
 
 
-def _apart(make: Any) -> Any:
+def _in_new_thread(make: Any) -> Any:
     """Return a function's result from a separate thread, with Keras's default settings.
 
     Keras numbers layer names and keeps its dtype policy per thread: in a new thread InceptionV3's
@@ -83,7 +83,7 @@ def _apart(make: Any) -> Any:
 
     def work() -> None:
         # After an interrupt the previous thread may still be running.
-        with _one_at_a_time:
+        with _build_lock:
             layout, numbers = keras.config.image_data_format(), random.getstate()
             try:
                 keras.config.set_image_data_format("channels_last")
@@ -122,7 +122,7 @@ def _load(model: Any, path: Path, application: Application) -> None:
     """Let Keras read a weights file of any version, after checking it."""
     what = f"weights {str(path)!r}"
     most = max(math.prod(variable.shape) for variable in model.weights)
-    with _as_keras_wants_it(what, path, most) as file:
+    with _with_keras_suffix(what, path, most) as file:
         try:
             with warnings.catch_warnings():
                 # Keras warns about each layer that does not fit, and then raises.
@@ -138,7 +138,7 @@ def _load(model: Any, path: Path, application: Application) -> None:
 
 
 @contextmanager
-def _as_keras_wants_it(what: str, path: Path, most: int) -> Iterator[str]:
+def _with_keras_suffix(what: str, path: Path, most: int) -> Iterator[str]:
     """Yield the path of a checked file, with the suffix that Keras expects for its content."""
     with checked_keras_file(what, path, most) as (part, suffix):
         named = isinstance(part, Path) and part.name

@@ -30,7 +30,7 @@ from vgg_widget.support.interrupts import interrupts_delayed
 Box = tuple[int, int, int, int]
 
 # Memory for gradients and intermediate values in addition to the maps.
-_MORE = 2
+_OVERHEAD = 2
 # Larger batches are hardly faster but take more memory.
 _MOST_AT_ONCE = 4
 
@@ -90,8 +90,8 @@ class ChannelFunction:
                     layers[: index + 1], place, (bottom - top, right - left)
                 )
         height, width = bottom - top, right - left
-        check_memory(height, width, _MORE * network.bytes_a_pixel)
-        self.most = min(_MOST_AT_ONCE, fitting(height, width, _MORE * network.bytes_a_pixel))
+        check_memory(height, width, _OVERHEAD * network.bytes_a_pixel)
+        self.most = min(_MOST_AT_ONCE, fitting(height, width, _OVERHEAD * network.bytes_a_pixel))
         matrix, offset = colours_to_input(extractor, activations.image)
         self._values, self._gradients = network.channel_function(
             Unit(index, rectified, self.channel, place, parts),

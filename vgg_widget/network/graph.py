@@ -77,12 +77,12 @@ def open_calls(graph: Any) -> tuple[list[Call], list[Any]]:
     The layers are the model's own, and their existing calls are used where possible; layers of a
     nested model are called again on the tensors of the outer model.
     """
-    opening = _Opening(graph)
-    outputs = opening.walk(graph, graph.inputs, "")
-    return opening.calls, outputs
+    walker = _GraphWalker(graph)
+    outputs = walker.walk(graph, graph.inputs, "")
+    return walker.calls, outputs
 
 
-class _Opening:
+class _GraphWalker:
     def __init__(self, graph: Any) -> None:
         self.calls: list[Call] = []
         self._used: Counter[str] = Counter()
@@ -106,7 +106,7 @@ class _Opening:
                 results = node.outputs
                 arguments, options = node.arguments.fill_in(made)
                 if self._named.setdefault(layer.name, layer) is not layer:
-                    results = self._apart(node, sources, f"{path}/{name}")
+                    results = self._call_in_model(node, sources, f"{path}/{name}")
                 elif any(map(is_not, sources, node.input_tensors)):
                     results = keras.tree.flatten(layer(*arguments, **options))
                 given = (tuple(arguments), dict(options))
@@ -114,7 +114,7 @@ class _Opening:
             made.update({id(old): new for old, new in zip(node.outputs, results, strict=True)})
         return [made[id(old)] for old in graph.outputs]
 
-    def _apart(self, node: Any, sources: Sequence[Any], name: str) -> list[Any]:
+    def _call_in_model(self, node: Any, sources: Sequence[Any], name: str) -> list[Any]:
         """Call a layer inside a separate model, since names must be unique in a Keras model."""
         keras, _ = keras_and_tensorflow()
         given = dict(zip(map(id, node.input_tensors), sources, strict=True))
@@ -151,12 +151,12 @@ def layouts(calls: Sequence[Call], pixels: Any) -> Mapping[int, str]:
     """
     shape = pixels.shape
     if len(shape) == 3:
-        return _followed(calls, pixels, FLAT)[0]
+        return _propagated(calls, pixels, FLAT)[0]
     if len(shape) != 4:
         return {}
     ways = []
     for layout in (CHANNELS_LAST, CHANNELS_FIRST):
-        found, refused = _followed(calls, pixels, layout)
+        found, refused = _propagated(calls, pixels, layout)
         ways.append(((refused, shape[layout.index("C")] not in (1, 3)), found))
     return min(ways, key=lambda way: way[0])[1]
 
@@ -194,19 +194,19 @@ def axes_of(layer: Any, rank: int) -> list[int]:
     return [int(each) % rank for each in axes]
 
 
-def _followed(calls: Sequence[Call], pixels: Any, layout: str) -> tuple[dict[int, str], int]:
+def _propagated(calls: Sequence[Call], pixels: Any, layout: str) -> tuple[dict[int, str], int]:
     """Propagate an input's layout, and count the layers that require another one."""
     known = {id(pixels): layout}
     usual, refused = CHANNELS_LAST, 0
     for call in calls:
-        asked = _asked_for(call.layer)
-        usual = asked or usual
+        required = _required_layout(call.layer)
+        usual = required or usual
         sources = [source for source in call.sources if id(source) in known]
-        if asked:
-            refused += any(known[id(one)] not in (asked, FLAT) for one in sources)
+        if required:
+            refused += any(known[id(one)] not in (required, FLAT) for one in sources)
         for result in call.results:
             rank = len(result.shape)
-            after = asked if rank == 4 else None
+            after = required if rank == 4 else None
             if after is None and sources:
                 source = min(sources, key=lambda one: len(one.shape) != rank)
                 after = _after(call, known[id(source)], source.shape, result.shape)
@@ -217,7 +217,7 @@ def _followed(calls: Sequence[Call], pixels: Any, layout: str) -> tuple[dict[int
     return known, refused
 
 
-def _asked_for(layer: Any) -> str | None:
+def _required_layout(layer: Any) -> str | None:
     """Return the layout that a layer requires."""
     # In inference, random layers change nothing, so their data_format may be arbitrary.
     if kind_of(layer).startswith("Random"):
@@ -242,8 +242,8 @@ def _after(call: Call, layout: str, before: Sequence[Any], after: Sequence[Any])
         found = layout[:axis] + "+" * (gained > 0) + rest
     else:
         # Assume that unknown layers and reshapes keep axes whose lengths they keep.
-        told = kind not in ("", "Lambda", "ops.Einsum") and "Reshape" not in kind
-        if gained or told:
+        keeps_layout = kind not in ("", "Lambda", "ops.Einsum") and "Reshape" not in kind
+        if gained or keeps_layout:
             return None if gained else layout
         sides = dict(zip(layout, before, strict=True))
         orders = (CHANNELS_LAST, CHANNELS_FIRST) if "C" in layout else (layout,)

@@ -159,17 +159,17 @@ class KerasNetwork(ABC):
             self, (aim, index, rectified), lambda: _compiled_aim(self, index, aim, rectified)
         )
 
-        def values(pictures: Floats, asked: tuple[Any, ...], view: Floats) -> Floats:
+        def values(pictures: Floats, targets: tuple[Any, ...], view: Floats) -> Floats:
             # TensorFlow turns an interrupt inside its own code into another error.
             with interrupts_delayed():
-                return np.asarray(compiled[0](pictures, asked, view, *given))
+                return np.asarray(compiled[0](pictures, targets, view, *given))
 
         def gradients(
-            pictures: Floats, asked: tuple[Any, ...], view: Floats
+            pictures: Floats, targets: tuple[Any, ...], view: Floats
         ) -> tuple[Floats, Floats]:
             with interrupts_delayed():
-                told, slopes = compiled[1](pictures, asked, view, *given)
-            return np.asarray(told), np.asarray(slopes)
+                results, slopes = compiled[1](pictures, targets, view, *given)
+            return np.asarray(results), np.asarray(slopes)
 
         return values, gradients
 
@@ -201,7 +201,7 @@ def kept_with(network: Any, key: object, make: Callable[[], Any]) -> Any:
         return known[key]
 
 
-def _in_place(variables: Sequence[Any], arrays: Sequence[Any], keras: Any) -> Any:
+def _with_values(variables: Sequence[Any], arrays: Sequence[Any], keras: Any) -> Any:
     """Return a context in which the variables have the values of these tensors."""
     if not variables:
         return nullcontext()
@@ -221,11 +221,11 @@ def _with_slope(value: Callable[..., tuple[Any, Any]], tf: Any) -> Callable[...,
     def gradient(pictures: Any, *rest: Any) -> tuple[Any, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pictures)
-            values, told = value(pictures, *rest)
+            values, results = value(pictures, *rest)
         found = tape.gradient(values, pictures)
         if found is None:
             raise NoGradientError
-        return told, found
+        return results, found
 
     return gradient
 
@@ -242,7 +242,7 @@ def _compiled(
     def value(pictures: Any, *rest: Any) -> Any:
         row, column, channel, matrix, offset, parts, arrays = rest
         inputs = _as_input(pictures, matrix, offset, taken, tf)
-        with _in_place(variables, arrays, keras):
+        with _with_values(variables, arrays, keras):
             ((before, after),) = run(inputs, parts) if cut else run(inputs)
         maps = (after if rectified else before)[..., channel]
         if not summed:
@@ -277,13 +277,13 @@ def _compiled_to_end(
     found, turned = network.run_to_end(index, rectified=rectified)
 
     def forward(inputs: Any, arrays: Any) -> Any:
-        with _in_place(variables, arrays, keras):
+        with _with_values(variables, arrays, keras):
             return found(inputs)[1]
 
     def gradient(inputs: Any, end_weights: Any, arrays: Any) -> tuple[Any, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(inputs)
-            with _in_place(variables, arrays, keras):
+            with _with_values(variables, arrays, keras):
                 maps, end = found(inputs)
         slope = tape.gradient(end, maps, output_gradients=end_weights)
         if slope is None:
@@ -303,9 +303,9 @@ def _compiled_aim(network: KerasNetwork, index: int, aim: Aim, rectified: bool) 
     """Return compiled functions for an objective's values, without and with its gradient."""
     _, tf = keras_and_tensorflow()
     run = network.run_to([index])
-    taken, asks = network.input, _ASKED[aim]
+    taken, objective = network.input, _OBJECTIVES[aim]
 
-    def value(pictures: Any, asked: Any, view: Any, matrix: Any, offset: Any) -> tuple[Any, Any]:
+    def value(pictures: Any, targets: Any, view: Any, matrix: Any, offset: Any) -> tuple[Any, Any]:
         seen = tf.raw_ops.ImageProjectiveTransformV3(
             images=pictures,
             transforms=view[tf.newaxis],
@@ -315,7 +315,7 @@ def _compiled_aim(network: KerasNetwork, index: int, aim: Aim, rectified: bool) 
             fill_mode="WRAP",
         )
         ((before, after),) = run(_as_input(seen, matrix, offset, taken, tf))
-        found: tuple[Any, Any] = asks(after if rectified else before, asked, tf)
+        found: tuple[Any, Any] = objective(after if rectified else before, targets, tf)
         return found
 
     def values(*given: Any) -> Any:
@@ -324,7 +324,7 @@ def _compiled_aim(network: KerasNetwork, index: int, aim: Aim, rectified: bool) 
     sides = taken.fixed_size or (None, None)
     specs = (
         tf.TensorSpec((None, *sides, 3), tf.float32),
-        tuple(tf.TensorSpec(shape, kind) for shape, kind in _TAKEN[aim]),
+        tuple(tf.TensorSpec(shape, kind) for shape, kind in _TARGET_SPECS[aim]),
         tf.TensorSpec((8,), tf.float32),
         tf.TensorSpec((3, taken.channels), tf.float32),
         tf.TensorSpec((*sides, taken.channels), tf.float32),
@@ -332,27 +332,27 @@ def _compiled_aim(network: KerasNetwork, index: int, aim: Aim, rectified: bool) 
     return traced_once(values, *specs), traced_once(_with_slope(value, tf), *specs)
 
 
-def _mean(maps: Any, asked: Any, tf: Any) -> tuple[Any, Any]:
-    values = tf.gather(maps, asked[0], axis=3, batch_dims=1)
+def _mean(maps: Any, targets: Any, tf: Any) -> tuple[Any, Any]:
+    values = tf.gather(maps, targets[0], axis=3, batch_dims=1)
     # Summed raw values would favour flat colours. A leaky ReLU gives values below 0 little weight
     # but keeps their gradient.
     return tf.reduce_mean(tf.nn.leaky_relu(values, LEAK), axis=[1, 2]), values
 
 
-def _unit(maps: Any, asked: Any, tf: Any) -> tuple[Any, Any]:
-    channels, row, column = asked
+def _unit(maps: Any, targets: Any, tf: Any) -> tuple[Any, Any]:
+    channels, row, column = targets
     values = tf.gather(maps, channels, axis=3, batch_dims=1)
     return values[:, row, column], values
 
 
-def _content(maps: Any, asked: Any, tf: Any) -> tuple[Any, Any]:
-    wanted, weights = asked
+def _content(maps: Any, targets: Any, tf: Any) -> tuple[Any, Any]:
+    wanted, weights = targets
     distance = tf.reduce_sum(weights * tf.square(maps - wanted), axis=[1, 2, 3])
     return -distance, distance
 
 
-def _style(maps: Any, asked: Any, tf: Any) -> tuple[Any, Any]:
-    wanted, weights = asked
+def _style(maps: Any, targets: Any, tf: Any) -> tuple[Any, Any]:
+    wanted, weights = targets
     shape = tf.shape(maps)
     flat = tf.reshape(maps, [shape[0], shape[1] * shape[2], shape[3]])
     grams = tf.matmul(flat, flat, transpose_a=True)
@@ -361,14 +361,14 @@ def _style(maps: Any, asked: Any, tf: Any) -> tuple[Any, Any]:
     return -distance, distance
 
 
-_ASKED: dict[Aim, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
+_OBJECTIVES: dict[Aim, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
     "mean": _mean,
     "unit": _unit,
     "content": _content,
     "style": _style,
 }
 _CHANNELS = (None,), np.int32
-_TAKEN: dict[Aim, tuple[tuple[tuple[int | None, ...], Any], ...]] = {
+_TARGET_SPECS: dict[Aim, tuple[tuple[tuple[int | None, ...], Any], ...]] = {
     "mean": (_CHANNELS,),
     "unit": (_CHANNELS, ((), np.int32), ((), np.int32)),
     "content": (((None, None, None), np.float32), ((None, None, None), np.float32)),

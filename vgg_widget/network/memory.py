@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 # Report memory use above this size.
-_WORTH_SAYING = 1 << 30
+_REPORTED_BYTES = 1 << 30
 # Usable share of the machine's memory.
-_SHARE = 0.7
+_USABLE_SHARE = 0.7
 
 
 class NotEnoughMemoryError(ValueError):
@@ -25,12 +25,12 @@ def memory() -> int:
 
 def fitting(height: int, width: int, bytes_a_pixel: int) -> int:
     """Return the number of images of a size that fit in memory at once."""
-    return max(1, int(_SHARE * memory() / (height * width * bytes_a_pixel)))
+    return max(1, int(_USABLE_SHARE * memory() / (height * width * bytes_a_pixel)))
 
 
 def check_memory(height: int, width: int, bytes_a_pixel: int) -> bool:
     """Return whether memory use is worth reporting; raise ValueError if it exceeds the limit."""
-    need, have = height * width * bytes_a_pixel, _SHARE * memory()
+    need, have = height * width * bytes_a_pixel, _USABLE_SHARE * memory()
     if need > have:
         scale = (have / need) ** 0.5
         raise NotEnoughMemoryError(
@@ -38,4 +38,4 @@ def check_memory(height: int, width: int, bytes_a_pixel: int) -> bool:
             f"machine has {memory() / 2**30:.1f} GB: choose a size of at most "
             f"{int(min(height, width) * scale)} for the shorter side."
         )
-    return need > _WORTH_SAYING
+    return need > _REPORTED_BYTES

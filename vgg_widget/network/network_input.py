@@ -98,11 +98,11 @@ def told_layout(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
     channels first they would silently treat rows of pixels as colours.
     """
     try:
-        asked = inspect.signature(preprocess).parameters.get("data_format")
+        parameter = inspect.signature(preprocess).parameters.get("data_format")
     except (TypeError, ValueError):
         # Some functions in C have no signature.
-        asked = None
-    if asked is None or asked.default is not None:
+        parameter = None
+    if parameter is None or parameter.default is not None:
         return preprocess
     return functools.partial(preprocess, data_format="channels_last")
 

@@ -115,7 +115,7 @@ class OwnNetwork(KerasNetwork):
         inside another one.
         """
         _, tf = keras_and_tensorflow()
-        model = self._up_to([self.shown[index].tensor for index in indices])
+        model = self._submodel([self.shown[index].tensor for index in indices])
         layouts = [self.shown[index].layout for index in indices]
 
         def run(images: Any) -> list[tuple[Any, Any]]:
@@ -163,7 +163,7 @@ class OwnNetwork(KerasNetwork):
             )
         _, tf = keras_and_tensorflow()
         tensor, dense = _before_softmax(self.outputs[0], self.calls)
-        model, layout = self._up_to([self.shown[index].tensor, tensor]), self.shown[index].layout
+        model, layout = self._submodel([self.shown[index].tensor, tensor]), self.shown[index].layout
 
         def run(images: Any) -> tuple[Any, Any]:
             maps, scores = model(images, training=False)
@@ -181,7 +181,7 @@ class OwnNetwork(KerasNetwork):
         """The shape of the scores."""
         return tuple(self.outputs[0].shape)
 
-    def _up_to(self, tensors: list[Any]) -> Any:
+    def _submodel(self, tensors: list[Any]) -> Any:
         keras, _ = keras_and_tensorflow()
         (pixels,) = self.model.inputs
         part = keras.Model(pixels, tensors, name=scope_name(f"{self.name}_part"))
@@ -260,10 +260,10 @@ class OwnNetwork(KerasNetwork):
 
 
 def layer_info(
-    told: tuple[str, str, int, str], reaches: Reaches | None, units: Sizes, size: Size
+    spec: tuple[str, str, int, str], reaches: Reaches | None, units: Sizes, size: Size
 ) -> LayerInfo:
-    """Return a layer's geometry for an image size; `told` is name, kind, channels and group."""
-    name, kind, channels, group = told
+    """Return a layer's geometry for an image size; `spec` is name, kind, channels and group."""
+    name, kind, channels, group = spec
     if reaches is None:
         # The position of such a map is unknown: place it over the whole image.
         down, across = (
@@ -317,21 +317,21 @@ def _checked_graph(model: Any) -> Any:
         return graph
     keras, _ = keras_and_tensorflow()
     if isinstance(model, keras.Sequential):
-        told = (
+        problem = (
             "that has no inputs yet: begin it with keras.Input((height, width, 3)), or call it on "
             "an image once"
         )
     elif isinstance(model, keras.Model):
-        told = (
+        problem = (
             "with its own call method, in which Keras cannot see the layers: wrap it, as in inputs "
             "= keras.Input((224, 224, 3)); model = keras.Model(inputs, model.call(inputs))"
         )
     else:
-        told = (
+        problem = (
             "that is not a model of Keras 3 or PyTorch: load a file with keras.models.load_model, "
             "or pass the file or state dict of a VGG19 as weights"
         )
-    raise ValueError(f"model is a {type(model).__name__} {told}.")
+    raise ValueError(f"model is a {type(model).__name__} {problem}.")
 
 
 def _checked_input(pixels: Any, name: str, layout: str) -> NetworkInput:
@@ -533,12 +533,12 @@ def failure(name: str, size: Size, error: Exception) -> ValueError:
 
 
 # Boilerplate lines in error messages of Keras and TensorFlow.
-_AROUND = re.compile(
+_NOISE = re.compile(
     r"Graph execution error|Detected at|File |\[\[|Exception encountered|Arguments received|•"
 )
 
 
 def _reason(error: Exception) -> str:
     lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
-    telling = [line.strip() for line in lines if line.strip() and not _AROUND.match(line.strip())]
+    telling = [line.strip() for line in lines if line.strip() and not _NOISE.match(line.strip())]
     return telling[0].rstrip(".")[:250] if telling else type(error).__name__

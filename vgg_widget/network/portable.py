@@ -100,11 +100,11 @@ def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
                 f"its layer {call.name!r} has settings that are not serialisable ({reason(error)})"
             )
             unknown = unknown or why
-        told = json.dumps([type(call.layer).__name__, settings, weights])
-        digest = hashlib.sha256(told.encode()).hexdigest()
+        content = json.dumps([type(call.layer).__name__, settings, weights])
+        digest = hashlib.sha256(content.encode()).hexdigest()
         made |= {id(one): f"{digest}[{index}]" for index, one in enumerate(call.results)}
-    told = json.dumps([made[id(one)] for one in results])
-    return f"sha256:{hashlib.sha256(told.encode()).hexdigest()}", unknown
+    content = json.dumps([made[id(one)] for one in results])
+    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}", unknown
 
 
 def _settings(call: Call, made: dict[int, str]) -> str:

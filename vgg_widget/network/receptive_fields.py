@@ -307,7 +307,7 @@ def _after(passage: Passage) -> Reaches | None:
     # Softmax combines the last axis, which holds the channels unless these come first.
     if rule is None or not _acts_alone(layer, or_on_channels=passage.after[-1:] == "C"):
         return None
-    if len({*passage.before, passage.after}) > 1 and rule not in _MOVING:
+    if len({*passage.before, passage.after}) > 1 and rule not in _LAYOUT_CHANGING:
         return None
     after = rule(layer, passage)
     # If the number of units differs, the rule does not apply to this layer.
@@ -318,13 +318,13 @@ def _after(passage: Passage) -> Reaches | None:
 
 def keeps_channels_apart(layer: Any) -> bool:
     """Return whether each channel depends only on the input channel of the same number."""
-    return _rule(layer) in _APART and _acts_alone(layer)
+    return _rule(layer) in _CHANNELWISE and _acts_alone(layer)
 
 
 def _rule(layer: Any) -> Rule | None:
     kind = kind_of(layer)
     # In inference, random layers pass their input on, or change its size.
-    return _unit_by_unit if kind.startswith("Random") else _RULES.get(kind)
+    return _elementwise if kind.startswith("Random") else _RULES.get(kind)
 
 
 def _acts_alone(layer: Any, *, or_on_channels: bool = False) -> bool:
@@ -376,7 +376,7 @@ def _resize(layer: Any, passage: Passage) -> Reaches | None:
     return passage.to_size(Reach.resized, layer.interpolation) if known else None
 
 
-def _unit_by_unit(_: Any, passage: Passage) -> Reaches:
+def _elementwise(_: Any, passage: Passage) -> Reaches:
     return passage.sources[0]
 
 
@@ -407,7 +407,7 @@ def _reshape(_: Any, passage: Passage) -> Reaches | None:
     return passage.sources[0] if stays and same else None
 
 
-def _turn(layer: Any, passage: Passage) -> Reaches | None:
+def _permute(layer: Any, passage: Passage) -> Reaches | None:
     return passage.sources[0] if turned(layer, passage.before[0]) == passage.after else None
 
 
@@ -426,7 +426,7 @@ def _part(_: Any, passage: Passage) -> Reaches | None:
 
 
 def _pipeline(layer: Any, passage: Passage) -> Reaches | None:
-    return passage.sources[0] if {*map(_rule, layer.layers)} <= {_unit_by_unit} else None
+    return passage.sources[0] if {*map(_rule, layer.layers)} <= {_elementwise} else None
 
 
 _NAMES: Mapping[Rule, str] = {
@@ -451,12 +451,12 @@ _NAMES: Mapping[Rule, str] = {
     """,
     _dense: "Dense",
     _reshape: "Reshape ops.Reshape",
-    _turn: " ".join(TURNS),
+    _permute: " ".join(TURNS),
     _part: "ops.GetItem",
     _pipeline: "Pipeline",
     # Normalisations use fixed statistics in inference. The middle lines are active only in
     # training, as are all layers called Random….
-    _unit_by_unit: """
+    _elementwise: """
         BatchNormalization Normalization Rescaling LayerScale
         Activation ReLU LeakyReLU PReLU ELU Identity
         Dropout SpatialDropout2D AlphaDropout GaussianNoise GaussianDropout
@@ -472,5 +472,5 @@ _NAMES: Mapping[Rule, str] = {
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 
 # Rules for layers that change the layout.
-_MOVING = {_along_channels, _reshape, _turn, _part}
-_APART = {_pool, _padding, _cropping, _center_crop, _resize, _unit_by_unit}
+_LAYOUT_CHANGING = {_along_channels, _reshape, _permute, _part}
+_CHANNELWISE = {_pool, _padding, _cropping, _center_crop, _resize, _elementwise}

@@ -49,8 +49,8 @@ def check_stream(images: object, batch_size: object, on_error: object) -> None:
         )
     if isinstance(images, str | bytes | os.PathLike):
         raise TypeError(f"images {briefly(images)} is one image, not several: put it in a list.")
-    if told := not_several(images):
-        raise TypeError(told)
+    if problem := not_several(images):
+        raise TypeError(problem)
     if not is_collection(images):
         raise TypeError(f"images is a {type(images).__name__}: pass a list of images.")
 

@@ -15,7 +15,7 @@ from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.protocol import Aim, Floats, NoGradientError
 
 # Memory for gradients and intermediate values in addition to the maps.
-_MORE = 2
+_OVERHEAD = 2
 # Larger batches are hardly faster but take more memory.
 _MOST_AT_ONCE = 4
 
@@ -50,8 +50,8 @@ class LayerAim:
         info = named.info(layer)
         rectified = aim in ("content", "style") and named.plain_name(layer) == info.name
         index = named.layers.index(info)
-        check_memory(*size, _MORE * network.bytes_a_pixel)
-        self.most = min(_MOST_AT_ONCE, fitting(*size, _MORE * network.bytes_a_pixel))
+        check_memory(*size, _OVERHEAD * network.bytes_a_pixel)
+        self.most = min(_MOST_AT_ONCE, fitting(*size, _OVERHEAD * network.bytes_a_pixel))
         self._layer = layer
         # Probe with random colours, so that preprocessing that depends on the image is detected and
         # refused.
@@ -61,14 +61,14 @@ class LayerAim:
         )
 
     def values(
-        self, pictures: Floats, view: Sequence[float], asked: Sequence[npt.NDArray[Any]]
+        self, pictures: Floats, view: Sequence[float], targets: Sequence[npt.NDArray[Any]]
     ) -> Floats:
         """Return the first result of `gradients` only."""
         self._network.check_usable()
-        return self._values(pictures, tuple(asked), np.array(view, np.float32))
+        return self._values(pictures, tuple(targets), np.array(view, np.float32))
 
     def gradients(
-        self, pictures: Floats, view: Sequence[float], asked: Sequence[npt.NDArray[Any]]
+        self, pictures: Floats, view: Sequence[float], targets: Sequence[npt.NDArray[Any]]
     ) -> tuple[Floats, Floats]:
         """Return the values of some images, and the gradients of their objectives.
 
@@ -79,14 +79,14 @@ class LayerAim:
         view : sequence of 8 float
             Transformation of the images before the network: the value at (x, y) is taken from the
             point ``(v0 x + v1 y + v2, v3 x + v4 y + v5)``.
-        asked : sequence of ndarray
+        targets : sequence of ndarray
             For ``"mean"``, the channel of each image; for ``"unit"``, also row and column. For
             ``"content"`` and ``"style"``, the target maps or Gram matrix, and the weight of each of
             its numbers.
 
         Returns
         -------
-        told : ndarray of float32
+        values : ndarray of float32
             Each image's map of the channel, shape (N, H, W), or its distance, shape (N,).
         gradients : ndarray of float32, shape (N, h, w, 3)
             Direction of increasing values, or of decreasing distances.
@@ -98,7 +98,7 @@ class LayerAim:
         """
         self._network.check_usable()
         try:
-            return self._gradients(pictures, tuple(asked), np.array(view, np.float32))
+            return self._gradients(pictures, tuple(targets), np.array(view, np.float32))
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
                 f"layer {self._layer!r} has no gradient, since its values are counted, rounded or "

@@ -245,7 +245,7 @@ def _padding(call: Call) -> Seen:
     return Seen(CHANNELS_FIRST, _along(call, change, ((top, bottom), (left, right))))
 
 
-def _unit_by_unit(call: Call) -> Seen:
+def _elementwise(call: Call) -> Seen:
     layout = _kept(call).layout
     reaches = [seen.reaches for _, seen in call.sources]
     joined: dict[str, Reach] = {}
@@ -260,7 +260,7 @@ def _unit_by_unit(call: Call) -> Seen:
 
 def _batch_norm(call: Call) -> Seen:
     # With the image's own statistics, each unit depends on the whole image.
-    return _kept(call) if call.given(5, "training", usual=False) else _unit_by_unit(call)
+    return _kept(call) if call.given(5, "training", usual=False) else _elementwise(call)
 
 
 def _join(call: Call) -> Seen:
@@ -268,7 +268,7 @@ def _join(call: Call) -> Seen:
     axis = call.given(1, "dim", 0)
     if len(layouts) != 1 or not (layout := layouts.pop()):
         return _UNKNOWN
-    return Seen(layout, _unit_by_unit(call).reaches if layout[axis] == "C" else None)
+    return Seen(layout, _elementwise(call).reaches if layout[axis] == "C" else None)
 
 
 def _split(call: Call) -> Seen:
@@ -296,7 +296,7 @@ def _across_channels(call: Call) -> Seen:
     return call.alone if same else _UNKNOWN
 
 
-def _turn(call: Call) -> Seen:
+def _permute(call: Call) -> Seen:
     # Give each axis its number as its length, to track its new position.
     layout = call.alone.layout
     lengths = call.function(torch.empty(tuple(range(len(layout)))), *call.args[1:], **call.options)
@@ -345,11 +345,11 @@ _NAMES: Mapping[Callable[[Call], Seen], str] = {
     _layer_norm: "layer_norm rms_norm",
     _softmax: "softmax log_softmax",
     _across_channels: "mean sum max min amax amin std var",
-    _turn: "permute transpose swapaxes swapdims movedim moveaxis",
+    _permute: "permute transpose swapaxes swapdims movedim moveaxis",
     _reshape: "view reshape flatten unflatten",
     _part: "getitem",
     # The middle lines are active only in training.
-    _unit_by_unit: """
+    _elementwise: """
         relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign prelu rrelu threshold
         hardtanh hardswish hardsigmoid hardshrink softshrink tanhshrink sigmoid logsigmoid tanh
         dropout dropout1d dropout2d alpha_dropout feature_alpha_dropout local_response_norm

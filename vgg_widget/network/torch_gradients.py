@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vgg_widget.network.torch_model import TorchNetwork
 
 
-class _Reached(BaseException):
+class _LayerReached(BaseException):
     """Ends a forward pass at the required layer; not caught by modules' own error handlers."""
 
 
@@ -84,12 +84,14 @@ def aim_function(
 ) -> tuple[Callable[..., Floats], Callable[..., tuple[Floats, Floats]]]:
     """Return functions for the objective of images, without and with its gradient."""
 
-    def told(pictures: torch.Tensor, asked: Any, view: Floats) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs = _as_input(network, _viewed(pictures, view), colours)
+    def objective(
+        pictures: torch.Tensor, targets: Any, view: Floats
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = _as_input(network, _transformed(pictures, view), colours)
         maps = _maps(network, index, inputs, Weights())
-        return _ASKED[aim](maps, [torch.tensor(one, device=maps.device) for one in asked])
+        return _OBJECTIVES[aim](maps, [torch.tensor(one, device=maps.device) for one in targets])
 
-    return _with_gradient(told)
+    return _with_gradient(objective)
 
 
 def _with_gradient(
@@ -104,9 +106,9 @@ def _with_gradient(
     def gradients(pictures: Floats, *rest: Any) -> tuple[Any, Floats]:
         with torch.inference_mode(mode=False), torch.enable_grad():
             given = torch.tensor(pictures, requires_grad=True)
-            aims, told = value(given, *rest)
+            aims, results = value(given, *rest)
             slope = _slope(aims.sum(), given)
-        return told.detach().cpu().numpy(), slope.cpu().numpy()
+        return results.detach().cpu().numpy(), slope.cpu().numpy()
 
     return values, gradients
 
@@ -145,10 +147,10 @@ def _maps(
         if calls == one.call:
             if name == found.calls[calls]:
                 reached.append(dict(tensors_in(output))[one.place])
-            raise _Reached
+            raise _LayerReached
         calls += 1
 
-    with network.running(note), suppress(_Reached):
+    with network.running(note), suppress(_LayerReached):
         network.called(inputs, weights)
     if not reached:
         raise _not_reached(network, one.name)
@@ -195,7 +197,7 @@ def _to_end(
 # Objectives --------------------------------------------------------------------------------------
 
 
-def _viewed(pictures: torch.Tensor, view: Floats) -> torch.Tensor:
+def _transformed(pictures: torch.Tensor, view: Floats) -> torch.Tensor:
     """Transform images; beyond an edge they wrap around."""
     height, width = pictures.shape[1:3]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -213,33 +215,33 @@ def _viewed(pictures: torch.Tensor, view: Floats) -> torch.Tensor:
     return upper * (1 - below) + lower * below
 
 
-def _mean(maps: torch.Tensor, asked: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    values = maps[torch.arange(len(maps), device=maps.device), :, :, asked[0].long()]
+def _mean(maps: torch.Tensor, targets: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    values = maps[torch.arange(len(maps), device=maps.device), :, :, targets[0].long()]
     # Values below 0 have little weight but keep their gradient.
     return nn.functional.leaky_relu(values, LEAK).mean(dim=(1, 2)), values
 
 
-def _unit(maps: torch.Tensor, asked: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    channels, row, column = asked
+def _unit(maps: torch.Tensor, targets: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    channels, row, column = targets
     values = maps[torch.arange(len(maps), device=maps.device), :, :, channels.long()]
     return values[:, int(row), int(column)], values
 
 
-def _content(maps: torch.Tensor, asked: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    wanted, weights = asked
+def _content(maps: torch.Tensor, targets: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    wanted, weights = targets
     distance = (weights * (maps - wanted).square()).sum(dim=(1, 2, 3))
     return -distance, distance
 
 
-def _style(maps: torch.Tensor, asked: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    wanted, weights = asked
+def _style(maps: torch.Tensor, targets: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    wanted, weights = targets
     flat = maps.flatten(1, 2)
     grams = flat.transpose(1, 2) @ flat / flat.shape[1]
     distance = (weights * (grams - wanted).square()).sum(dim=(1, 2))
     return -distance, distance
 
 
-_ASKED: dict[Aim, Callable[[torch.Tensor, list[Any]], tuple[torch.Tensor, torch.Tensor]]] = {
+_OBJECTIVES: dict[Aim, Callable[[torch.Tensor, list[Any]], tuple[torch.Tensor, torch.Tensor]]] = {
     "mean": _mean,
     "unit": _unit,
     "content": _content,

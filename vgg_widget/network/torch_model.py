@@ -239,7 +239,7 @@ class TorchNetwork:
 
     def numbers(self) -> Iterator[npt.NDArray[Any]]:
         """Yield the network's code, settings and weights as arrays, for a digest."""
-        told = [repr(self.model)]
+        lines = [repr(self.model)]
         for module in self.model.modules():
             code = getattr(type(module).forward, "__code__", None)
             constants = (
@@ -250,8 +250,8 @@ class TorchNetwork:
                 sorted(map(repr, one)) if isinstance(one, frozenset) else one for one in constants
             ]
             steps = getattr(code, "co_code", b""), getattr(code, "co_names", ())
-            told.append(repr((type(module).__module__, type(module).__qualname__, settled, steps)))
-        yield np.frombuffer("\n".join(told).encode(), np.uint8)
+            lines.append(repr((type(module).__module__, type(module).__qualname__, settled, steps)))
+        yield np.frombuffer("\n".join(lines).encode(), np.uint8)
         for name, tensor in self.model.state_dict().items():
             yield np.frombuffer(name.encode(), np.uint8)
             if isinstance(tensor, torch.Tensor):
@@ -498,7 +498,7 @@ _OF_NUMPY = frozenset(
 # Kernels -----------------------------------------------------------------------------------------
 
 # PyTorch modules in which each channel depends only on the input channel of the same number.
-_APART = {
+_CHANNELWISE = {
     *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, nn.LPPool2d),
     *(nn.BatchNorm2d, nn.InstanceNorm2d, nn.Identity, nn.Dropout, nn.Dropout2d),
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
@@ -511,7 +511,7 @@ def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
     """Return the inputs of a standard PyTorch module's channels; None for other modules."""
     # A module with parametrizations, such as weight_norm, gets a class of its own.
     kind = type_before_parametrizations(module)
-    if kind in _APART:
+    if kind in _CHANNELWISE:
         return FanIn(name, source)
     if kind is not nn.Conv2d or module.padding_mode != "zeros":
         return None

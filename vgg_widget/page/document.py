@@ -149,7 +149,7 @@ def document(
     activations: Activations, *, first: Mapping[str, Any] | None = None, **choices: Any
 ) -> str:
     """Return the page of `write_document` as text."""
-    text, _ = _made(activations, first or {}, **choices)
+    text, _ = _page_and_layers(activations, first or {}, **choices)
     return text
 
 
@@ -181,7 +181,7 @@ def write_document(
     target = check_page_path(path)
     # Around the work, so that an unwritable folder is reported first.
     with atomic_write(target) as draft:
-        text, layers = _made(activations, first or {}, **choices)
+        text, layers = _page_and_layers(activations, first or {}, **choices)
         # A name may contain an unpaired UTF-16 surrogate, which no file can.
         size = draft.write_bytes(text.encode("utf-8", "replace"))
     names = tuple(layer.info.name for layer in layers)
@@ -198,7 +198,7 @@ def check_megabytes(value: Any) -> None:
         )
 
 
-def _made(
+def _page_and_layers(
     activations: Activations,
     first: Mapping[str, Any],
     *,
@@ -224,7 +224,7 @@ def _made(
     picture = _address(activations.image)
     shapes = [activations.shape(name) for name in names]
     rest = _USUAL_REST + _REST_OF_A_CHANNEL * sum(channels for _, _, channels in shapes)
-    if words := _words_before(shapes, rest + len(picture), max_megabytes):
+    if words := _size_warning(shapes, rest + len(picture), max_megabytes):
         _warn(f"{words}: {_SMALLER}")
     # Units that could not fit however well they are packed are left out from the start.
     steps = _steps(shapes, _LEAST_RATIO, 1e6 * max_megabytes - len(picture))
@@ -256,7 +256,7 @@ def _steps(shapes: list[Shape], ratio: float, room: float) -> list[int]:
     return fitting_steps(shapes, [ratio] * len(shapes), room, [1] * len(shapes))
 
 
-def _words_before(shapes: list[Shape], beside: float, max_megabytes: float) -> str:
+def _size_warning(shapes: list[Shape], beside: float, max_megabytes: float) -> str:
     """Return a warning for a page that would be large, before it takes time; or ""."""
     most = 1e6 * max_megabytes
     steps = _steps(shapes, _USUAL_RATIO, most - beside)
@@ -278,7 +278,7 @@ def _warn(words: str) -> None:
     warnings.warn(
         f"{words}.",
         UserWarning,
-        # The line that called `to_html`: `_made` and two other calls are in between.
+        # The line that called `to_html`: `_page_and_layers` and two other calls are in between.
         stacklevel=5,
     )
 
@@ -291,12 +291,12 @@ def _chosen(
     activations: Activations, layers: str | Iterable[str] | None, *, before_relu: bool
 ) -> list[str]:
     """Return the names of the maps to show, in network order, each once."""
-    asked = [layers] if isinstance(layers, str) else [*activations] if layers is None else [*layers]
-    if not asked:
+    names = [layers] if isinstance(layers, str) else [*activations] if layers is None else [*layers]
+    if not names:
         raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
     if before_relu:
-        asked = [activations.before_relu(name) or name for name in asked]
-    plain = {activations.plain_name(name) for name in asked}
+        names = [activations.before_relu(name) or name for name in names]
+    plain = {activations.plain_name(name) for name in names}
     order = [
         name
         for info in activations.layers
@@ -312,7 +312,7 @@ def _stored(activations: Activations, name: str, step: int) -> _Layer:
         maps = stored_maps(activations[name], signed=activations.signed(name), step=step)
         modes = stored_modes(activations, name)
     shape, info = activations.shape(name), activations.info(name)
-    about = _about(activations, name, maps)
+    about = _layer_metadata(activations, name, maps)
     layer = _Layer(name, info, shape, about, modes, maps.indices, step)
     layer.pack()
     return layer
@@ -404,7 +404,7 @@ def _header(
         "layers": [_layer_header(layer, stored) for layer in stored],
         "network": _tops(activations, None),
         "cmaps": {name: base64.b64encode(colours(find_cmap(name))).decode() for name in cmaps},
-        "lights": {name: base64.b64encode(_lights(name)).decode() for name in cmaps},
+        "lights": {name: base64.b64encode(_colormap_rgb(name)).decode() for name in cmaps},
         "usual": [DEFAULT_CMAP, SIGNED_CMAP],
         "scales": {name: scale.gamma for name, scale in NAMED_SCALES.items()},
         "percentiles": {name: scale.percentile for name, scale in NAMED_SCALES.items()},
@@ -425,7 +425,7 @@ def _code(activations: Activations) -> str:
     weights, (height, width) = activations.weights, activations.image.shape[:2]
     name = Path(activations.name).name
     image = repr(name) if name else "...  # put the image here, or the path of its file"
-    asked, note = {
+    argument, note = {
         "file": (repr(Path(weights.path or "").name), ""),
         "model": ("model=...", "  # put your network here, and its preprocess="),
         "state_dict": ("...", "  # put your state dict here"),
@@ -433,12 +433,12 @@ def _code(activations: Activations) -> str:
     network = "" if weights.network in ("", "vgg19") else f"network={weights.network!r}, "
     return (
         f"image = {image}\n"
-        f"extractor = FeatureExtractor({asked}, {network}size=({height}, {width})){note}\n"
+        f"extractor = FeatureExtractor({argument}, {network}size=({height}, {width})){note}\n"
         "activations = extractor(image)\n"
     )
 
 
-def _lights(cmap: str) -> bytes:
+def _colormap_rgb(cmap: str) -> bytes:
     """Return red, green and blue of a colormap's entries, as float32 in 0-1."""
     found = find_cmap(cmap)
     return np.asarray(found(np.arange(found.N)))[:, :3].astype("<f4").tobytes()
@@ -477,7 +477,7 @@ def _layer_header(layer: _Layer, stored: list[_Layer]) -> dict[str, Any]:
     }
 
 
-def _about(activations: Activations, name: str, maps: StoredMaps) -> dict[str, Any]:
+def _layer_metadata(activations: Activations, name: str, maps: StoredMaps) -> dict[str, Any]:
     """Return a layer's data that do not depend on the rows and columns kept."""
     label, shape = layer_label(activations, name), activations.shape(name)
     return {
@@ -500,8 +500,8 @@ def _first(
 ) -> dict[str, Any]:
     """Return the page's first state; anything that the page lacks is replaced."""
     names = [layer.name for layer in stored]
-    asked = first.get("layer")
-    layer = activations.plain_name(asked) if asked is not None else first_layer(activations)
+    requested = first.get("layer")
+    layer = activations.plain_name(requested) if requested is not None else first_layer(activations)
     if layer not in names:
         same = [one.name for one in stored if one.info is activations.info(layer)]
         layer = same[0] if same else names[0]

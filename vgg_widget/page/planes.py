@@ -57,14 +57,14 @@ class Plane:
 
 
 @lru_cache(maxsize=4)
-def _numbering(entries: int) -> Colormap:
+def _index_colormap(entries: int) -> Colormap:
     """Return a colormap whose n-th colour has the red level n."""
     # Plus a quarter of a level, whichever way matplotlib rounds.
     reds = np.minimum(1, (np.arange(entries) + 0.25) / 255)
     return ListedColormap(np.stack([reds, 0 * reds, 0 * reds], axis=-1), name="numbers")
 
 
-def plane(activations: Activations, layer: str, entries: int, **asked: Any) -> Plane:
+def plane(activations: Activations, layer: str, entries: int, **options: Any) -> Plane:
     """Return a picture as `render` would draw it with any colormap of `entries` colours.
 
     Parameters
@@ -75,15 +75,15 @@ def plane(activations: Activations, layer: str, entries: int, **asked: Any) -> P
         See `render`.
     entries : int
         The colormap's number of colours, 1 to 256.
-    **asked
+    **options
         Other arguments of `render`, such as ``mode`` and ``scale``, for a mode that uses a
         colormap and makes one picture of the layer's size.
     """
-    made = render(activations, layer, cmap=_numbering(entries), **asked)
+    made = render(activations, layer, cmap=_index_colormap(entries), **options)
     return Plane(np.ascontiguousarray(made.rgba[..., 0]), made)
 
 
-def plane_of_channels(activations: Activations, layer: str, **asked: Any) -> Plane | None:
+def plane_of_channels(activations: Activations, layer: str, **options: Any) -> Plane | None:
     """Return a picture whose colours stand for channels, as `render` draws it.
 
     None if there are more colours than a byte can index.
@@ -94,10 +94,10 @@ def plane_of_channels(activations: Activations, layer: str, **asked: Any) -> Pla
         The activations of the current image.
     layer : str
         See `render`.
-    **asked
+    **options
         Other arguments of `render`, such as ``mode="argmax"``.
     """
-    made = render(activations, layer, **asked)
+    made = render(activations, layer, **options)
     if made.values is None:
         return None
     channels, first, entries = np.unique(made.values, return_index=True, return_inverse=True)

@@ -17,7 +17,7 @@ from vgg_widget.support.messages import percent, plain_number, plain_range
 
 def caption(activations: Activations, rendering: Rendering) -> str:
     """Return a caption with the layer, the channels, and notes on dead or invalid ones."""
-    shown, notes = _what(activations, rendering), _notes(activations, rendering)
+    shown, notes = _subject(activations, rendering), _notes(activations, rendering)
     return " · ".join([*shown, *notes, *_hidden(rendering)])
 
 
@@ -26,7 +26,7 @@ def activity(activations: Activations, rendering: Rendering) -> str:
     return " · ".join(_numbers(activations, rendering))
 
 
-def _what(activations: Activations, rendering: Rendering) -> list[str]:
+def _subject(activations: Activations, rendering: Rendering) -> list[str]:
     rows, columns, count = activations.shape(rendering.layer)
     chosen = rendering.channels
     if len(chosen) == 1:
@@ -81,7 +81,7 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
     `notes` are the two images' reading notes, possibly empty.
     """
     first, difference = renderings.first, renderings.difference
-    parts = [", ".join(_what(pair.first, first))]
+    parts = [", ".join(_subject(pair.first, first))]
     if first.vmin is not None and first.vmax is not None:
         extent = plain_range(first.vmin, first.vmax)
         parts.append(NO_RANGE if first.vmin == first.vmax else f"both from {extent}")

@@ -82,7 +82,7 @@ class Pair:
                     f"second has another {what} than first, {other} instead of {one}: pass one "
                     "extractor's activations for two images of the same size."
                 )
-        return cls(*_below_each_other(first, second), note=note)
+        return cls(*_stacked(first, second), note=note)
 
     def difference(self, layer: str) -> Floats:
         """Return the second image's activations minus the first's.
@@ -191,11 +191,11 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     size = one.image.shape[:2]
     fitted = replace(readings[1], pixels=resize_exactly(readings[1].pixels, size))
     other = extractor(fitted)
-    note = _stretch(readings[0], readings[1], size)
+    note = _stretch_note(readings[0], readings[1], size)
     return Pair.of(one, other, note)
 
 
-def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:
+def _stretch_note(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:
     """Return a note if the second image is visibly distorted relative to the first; or ""."""
     own = second.pixels.shape[:2]
     stretch = _aspect(size) / _aspect(own)
@@ -213,7 +213,7 @@ def _aspect(shape: tuple[int, ...]) -> float:
     return shape[1] / shape[0]
 
 
-def _below_each_other(
+def _stacked(
     first: Activations, second: Activations
 ) -> tuple[Activations, Activations, Activations]:
     """Return both images' activations as views of shared arrays, and the combined activations."""
@@ -282,7 +282,7 @@ def render_pair(
         for one in render_alike((pair.first, pair.second), pair.pooled, layer, options)
     )
     if first.values_are == "channel":
-        difference = _other_winners(first, second)
+        difference = _winner_mismatch(first, second)
     elif any(one.values is None for one in (first, second)) or (
         # The mode has its own colours, which do not represent single values.
         first.vmin is None and first.tiles is None
@@ -340,9 +340,9 @@ def _differences(pair: Pair, first: Rendering, second: Rendering, policy: Scale)
 
 def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
     chosen = list(first.channels)
-    apart = _minus(pair.second[first.layer][..., chosen], pair.first[first.layer][..., chosen])
+    delta = _minus(pair.second[first.layer][..., chosen], pair.first[first.layer][..., chosen])
     # The square of a large activation would overflow float32.
-    values = np.linalg.norm(apart.astype(np.float64), axis=-1).astype(np.float32)
+    values = np.linalg.norm(delta.astype(np.float64), axis=-1).astype(np.float32)
     limits = DisplayRange(0.0, top_of(values, policy.percentile), policy.gamma)
     # The titles of the two renderings beside it name the channels.
     over = f"{len(chosen)} channels" if len(chosen) > 1 else f"channel {chosen[0]}"
@@ -351,7 +351,7 @@ def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
     return _difference(first, picture, title, limits, find_cmap(DISTANCE_CMAP))
 
 
-def _other_winners(first: Rendering, second: Rendering) -> Rendering:
+def _winner_mismatch(first: Rendering, second: Rendering) -> Rendering:
     assert first.values is not None
     assert second.values is not None
     other = first.values != second.values

@@ -16,9 +16,9 @@ from vgg_widget.pictures.scaling import Floats
 # updates and hierarchical ALS algorithms for nonnegative matrix factorization").
 _ROUNDS, _UPDATES = 20, 4
 # Extra directions, and iterations, for the randomised singular value decomposition.
-_MORE, _TURNS = 4, 6
+_OVERSAMPLING, _ITERATIONS = 4, 6
 # Number of evenly sampled locations from which the mixtures are found.
-_PLACES = 4096
+_SAMPLED_LOCATIONS = 4096
 _TINY = np.float32(1e-12)
 
 
@@ -57,14 +57,14 @@ def factorised(values: Floats, count: int) -> tuple[Floats, Floats]:
             (count, whole.shape[1]), np.float32
         )
     whole = whole / largest
-    apart = -(-len(whole) // _PLACES)
-    some = np.ascontiguousarray(whole[::apart])
-    places, mixtures = _beginning(some, count)
+    step = -(-len(whole) // _SAMPLED_LOCATIONS)
+    some = np.ascontiguousarray(whole[::step])
+    places, mixtures = _initial_factors(some, count)
     for _ in range(_ROUNDS):
         _update(places, some @ mixtures.T, mixtures @ mixtures.T)
         _update(mixtures.T, (places.T @ some).T, places.T @ places)
-    if apart > 1:
-        places = np.repeat(places, apart, axis=0)[: len(whole)]
+    if step > 1:
+        places = np.repeat(places, step, axis=0)[: len(whole)]
         _update(places, whole @ mixtures.T, mixtures @ mixtures.T)
     lengths = np.sqrt(np.sum(mixtures**2, axis=1))
     places, mixtures = places * lengths, mixtures / np.maximum(lengths, _TINY)[:, np.newaxis]
@@ -95,9 +95,9 @@ def _update(factor: Floats, products: Floats, squares: Floats) -> None:
         np.maximum(rest / np.maximum(squares[k, k], _TINY), 0, out=factor[:, k])
 
 
-def _beginning(values: Floats, count: int) -> tuple[Floats, Floats]:
+def _initial_factors(values: Floats, count: int) -> tuple[Floats, Floats]:
     """Return initial factors: the larger of each singular pair's positive and negative parts."""
-    left, sizes, right = _singular(values, count)
+    left, sizes, right = _truncated_svd(values, count)
     places = np.zeros((len(values), count), np.float32)
     mixtures = np.zeros((count, values.shape[1]), np.float32)
     for k in range(count):
@@ -117,14 +117,14 @@ def _beginning(values: Floats, count: int) -> tuple[Floats, Floats]:
     return places, mixtures
 
 
-def _singular(values: Floats, count: int) -> tuple[Floats, npt.NDArray[np.float32], Floats]:
+def _truncated_svd(values: Floats, count: int) -> tuple[Floats, npt.NDArray[np.float32], Floats]:
     """Return the largest singular values and vectors, by subspace iteration from a fixed start.
 
     Computing all of them would take longer than everything else.
     """
-    wanted = min(count + _MORE, *values.shape)
+    wanted = min(count + _OVERSAMPLING, *values.shape)
     found = np.random.default_rng(0).standard_normal((values.shape[1], wanted), np.float32)
-    for _ in range(_TURNS):
+    for _ in range(_ITERATIONS):
         found, _ = np.linalg.qr(values.T @ (values @ found))
     left, sizes, right = np.linalg.svd(values @ found, full_matrices=False)
     return left[:, :count], sizes[:count], (right @ found.T)[:count]

@@ -418,17 +418,17 @@ def _composite(maps: Floats, request: ModeRequest) -> Picture:
     "rgb", takes="some", count=3, phrase="red, green, blue = {channels}", uses_cmap=False
 )
 def _rgb(maps: Floats, request: ModeRequest) -> Picture:
-    return _lights(maps, request, np.eye(3))
+    return _blend(maps, request, np.eye(3))
 
 
 @register_mode("rainbow", takes="some", phrase="a hue each for {channels}", uses_cmap=False)
 def _rainbow(maps: Floats, request: ModeRequest) -> Picture:
     count = maps.shape[-1]
     hue = np.arange(count) / count
-    return _lights(maps, request, hsv_to_rgb(np.stack([hue, np.ones(count), np.ones(count)], -1)))
+    return _blend(maps, request, hsv_to_rgb(np.stack([hue, np.ones(count), np.ones(count)], -1)))
 
 
-def _lights(maps: Floats, request: ModeRequest, colours: npt.NDArray[np.float64]) -> Picture:
+def _blend(maps: Floats, request: ModeRequest, colours: npt.NDArray[np.float64]) -> Picture:
     """Add one coloured light per channel, with the channel's activation as its brightness."""
     units = np.stack([_unit(maps[..., k], request) for k in range(maps.shape[-1])], axis=-1)
     mixed: Floats = units @ colours.astype(np.float32)

@@ -147,20 +147,20 @@ def render_alike(
     `together` holds the activations of all of them. It ranks the channels and determines the ranges
     over a layer and the network. A location refers to the first.
     """
-    mode, asked_scale = find_mode(options.mode), as_scale(options.scale)
+    mode, requested_scale = find_mode(options.mode), as_scale(options.scale)
     cmap = find_cmap(options.cmap)
     # Modes without a scale use a fixed one, since the explorer disables the control.
-    scale = asked_scale if mode.uses_scale else as_scale("channel")
+    scale = requested_scale if mode.uses_scale else as_scale("channel")
     if options.order not in ORDERS:
         raise ValueError(unknown_choice("order", options.order, ORDERS))
-    asked = choose_channels(
+    requested = choose_channels(
         together, layer, mode, channel=options.channel, channels=options.channels
     )
-    chosen = asked
+    chosen = requested
     if mode.tiled:
         ranked = shown[0] if options.order == "location" else together
-        chosen = _arranged(ranked, layer, asked, options.order, options.location)
-        chosen = _alive(together, layer, chosen) if options.hide_dead else chosen
+        chosen = _arranged(ranked, layer, requested, options.order, options.location)
+        chosen = _without_dead(together, layer, chosen) if options.hide_dead else chosen
     # Use the sign of the whole layer, so that its channels can be compared.
     signed = together.signed(layer)
     over = partial(together.top, signed=signed)
@@ -179,8 +179,8 @@ def render_alike(
             layer=layer,
             mode=mode.name,
             channels=chosen,
-            hidden=len(asked) - len(chosen),
-            scale=asked_scale.scope,
+            hidden=len(requested) - len(chosen),
+            scale=requested_scale.scope,
             gamma=limits.gamma if limits else scale.gamma,
             cmap=cmap.name if mode.uses_cmap else None,
             colormap=cmap if mode.uses_cmap else None,
@@ -205,18 +205,18 @@ def _pictures(
     together: list[Floats] = []
     for _ in range(3):
         made: list[Picture] = []
-        asked: list[list[Floats]] = []
+        recorded: list[list[Floats]] = []
         for maps in parts:
             turns: list[Floats] = []
-            asked.append(turns)
-            made.append(_picture(mode, maps, request(partial(_answered, iter(together), turns))))
-        before, together = together, [np.concatenate(turn) for turn in zip(*asked, strict=False)]
+            recorded.append(turns)
+            made.append(_picture(mode, maps, request(partial(_pool_values, iter(together), turns))))
+        before, together = together, [np.concatenate(turn) for turn in zip(*recorded, strict=False)]
         if len(before) == len(together) and all(map(_equal, before, together)):
             break
     return made
 
 
-def _answered(answers: Iterator[Floats], turns: list[Floats], values: Floats) -> Floats:
+def _pool_values(answers: Iterator[Floats], turns: list[Floats], values: Floats) -> Floats:
     """Record the values, and return those of all parts, or the values if none are known yet."""
     turns.append(values.ravel())
     return next(answers, values)
@@ -319,7 +319,7 @@ def _arranged(
     return tuple(sorted(chosen, key=place.__getitem__))
 
 
-def _alive(activations: Activations, layer: str, chosen: tuple[int, ...]) -> tuple[int, ...]:
+def _without_dead(activations: Activations, layer: str, chosen: tuple[int, ...]) -> tuple[int, ...]:
     dead = activations.statistics(layer).dead
     # Dead channels are more informative than an empty image.
     return tuple(channel for channel in chosen if not dead[channel]) or chosen

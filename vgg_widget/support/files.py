@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # A full disk, an exceeded quota, or a file size limit.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STEM = 50
 
 
@@ -63,7 +63,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         draft.chmod(0o666 & ~mask)
         draft.replace(target)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _NO_SPACE_ERRORS:
             raise
         raise OSError(
             f"path {str(target)!r} could not be written ({error.strerror}): free some space, or "

@@ -56,7 +56,7 @@ class ProgressLines:
         unit: str = "images",
     ) -> None:
         self._stream, self._what, self._every, self._clock = stream, what, every, clock
-        self._then, self._before = clock(), 0
+        self._last_time, self._last_done = clock(), 0
         self._unit = unit
 
     def __call__(self, done: int, total: int | None) -> None:
@@ -64,14 +64,14 @@ class ProgressLines:
         from tqdm import tqdm
 
         now = self._clock()
-        seconds = now - self._then
+        seconds = now - self._last_time
         if seconds < self._every and done != total:
             return
         words = f"{self._what}: {done}" + ("" if total is None else f" of {total}")
-        if seconds > 0 and done > self._before:
-            speed = (done - self._before) / seconds
+        if seconds > 0 and done > self._last_done:
+            speed = (done - self._last_done) / seconds
             words += f", {plain_number(speed)} {self._unit}/s"
             if total is not None:
                 words += f", {tqdm.format_interval((total - done) / speed)} left"
         print(words, file=self._stream, flush=True)
-        self._then, self._before = now, done
+        self._last_time, self._last_done = now, done

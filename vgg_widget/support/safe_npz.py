@@ -53,7 +53,7 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[..., npt.NDArr
         def read(name: str, dtype: Any = None, shape: Any = None) -> npt.NDArray[Any]:
             nonlocal left
             member = archive.getinfo(f"{name}.npy")
-            size, *declared = _declared(archive, member, name)
+            size, *declared = _checked_header(archive, member, name)
             if dtype is not None and declared != [dtype, shape]:
                 raise ValueError(
                     f"{name!r} is {declared[0]} of shape {declared[1]}, not {np.dtype(dtype)} of "
@@ -91,7 +91,7 @@ def check_suffix(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _declared(
+def _checked_header(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str
 ) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
     """Return an array's size in bytes, dtype and shape, after checking that the data is there."""

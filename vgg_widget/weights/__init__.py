@@ -115,7 +115,7 @@ def resolve(
         )
     vgg = VGGS[name]
     if isinstance(weights, str) and weights in _NAMED:
-        of_one = _OF_ONE.get(weights, vgg)
+        of_one = _ONLY_NETWORK.get(weights, vgg)
         if of_one is not vgg:
             raise other_vgg(f"weights {weights!r}", vgg, of_one)
         return _NAMED[weights](vgg)
@@ -138,11 +138,11 @@ def resolve_application(weights: Any, network: str) -> Provenance:
     if name in ("auto", "imagenet"):
         path, why = _auto_path(network) if name == "auto" else (_imagenet_path(network), "")
         if path is None:
-            return replace(random, message=_instead(random, why))
+            return replace(random, message=_fallback_message(random, why))
         digest = imagenet_file(network).hash or file_digest(path, "sha256")
         label = f"{title}, ImageNet weights"
         return Provenance("imagenet", label, str(path), digest, network=network)
-    if (vgg := _OF_ONE.get(name)) is not None:
+    if (vgg := _ONLY_NETWORK.get(name)) is not None:
         raise WeightsError(
             f"weights {name!r} are available for {vgg.title} only: choose one of "
             f"{', '.join(map(repr, names_of_weights(network)))}, or network={vgg.name!r}."
@@ -179,7 +179,7 @@ def _path(weights: object, network: str, more: str) -> Path:
 
 def names_of_weights(network: str) -> tuple[str, ...]:
     """Return the names of weights available for a network."""
-    return tuple(name for name in _NAMED if _OF_ONE.get(name) in (None, VGGS.get(network)))
+    return tuple(name for name in _NAMED if _ONLY_NETWORK.get(name) in (None, VGGS.get(network)))
 
 
 def _from_state_dict(mappings: list[Tensors], vgg: Vgg) -> ResolvedWeights:
@@ -249,7 +249,7 @@ def _imagenet_path(network: str) -> Path:
     return imagenet_file(network).trusted()
 
 
-def _instead(found: Provenance, why: str) -> str:
+def _fallback_message(found: Provenance, why: str) -> str:
     """Return the message that these weights replace ImageNet's."""
     kind, what = _FALLBACKS[found.source]
     return f"{kind} filters, NOT ImageNet weights: {found.label}, {what}, are used because {why}"
@@ -268,7 +268,7 @@ def _auto(vgg: Vgg) -> ResolvedWeights:
     if path is not None:
         return _from_imagenet(path, vgg)
     found = _fallback(vgg)
-    message = _instead(found.provenance, why)
+    message = _fallback_message(found.provenance, why)
     return replace(found, provenance=replace(found.provenance, message=message))
 
 
@@ -325,4 +325,4 @@ _NAMED: dict[str, Callable[[Vgg], ResolvedWeights]] = {
     "random": _random,
 }
 # Weights available for one network only.
-_OF_ONE = {"kmeans": VGG19, "hed": VGG16}
+_ONLY_NETWORK = {"kmeans": VGG19, "hed": VGG16}

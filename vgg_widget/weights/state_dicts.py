@@ -171,7 +171,7 @@ def vgg_in(
     nearest = max(modules, key=lambda one: one.likeness(vgg), default=usual)
     # Fewer than two matching layers may be a coincidence.
     features = nearest if nearest.likeness(vgg) >= 8 else usual
-    told = what if whole else f"{what}{features.other_network(vgg)}"
+    subject = what if whole else f"{what}{features.other_network(vgg)}"
     incoming = (math.prod(CLASSIFIER_INPUT),)
     dense = [one for one in modules if one.shape("0.weight")[1:] == incoming] or [
         _Modules(features.tensors, f"{features.prefix.removesuffix('features.')}classifier.")
@@ -179,7 +179,7 @@ def vgg_in(
 
     def layer(name: str) -> StoredLayer:
         if name not in CLASSIFIER_NAMES:
-            return features.layer(told, name, vgg)
+            return features.layer(subject, name, vgg)
         if len(dense) > 1:
             names = ", ".join(repr(one.name) for one in dense)
             raise WeightsError(f"{what} holds several classifiers ({names}): save a file of one.")

@@ -70,8 +70,8 @@ class ChannelAtlas(ExplorerBox):
     order = Enum(ATLAS_ORDERS, "number", help="Order of the channels on the slider; see above.")
 
     _settable = frozenset(("layer", "channel", "order"))
-    _what, _instead = "atlas", "make a new ChannelAtlas"
-    _kept = "its top"
+    _noun, _advice = "atlas", "make a new ChannelAtlas"
+    _picklable = "its top"
     _cards: PatchCards
 
     def __init__(
@@ -132,7 +132,7 @@ class ChannelAtlas(ExplorerBox):
     @observe("layer", "channel", "order")
     def _changed(self, _: object) -> None:
         with self._changing():
-            if self._shown is None or self._closed or self._waits():
+            if self._shown is None or self._closed or self._defer_to_leader():
                 return
             last = self._count(self.layer) - 1
             if self.channel > last:
@@ -141,13 +141,13 @@ class ChannelAtlas(ExplorerBox):
             else:
                 self._show()
 
-    def _catch_up(self) -> None:
+    def _apply_deferred(self) -> None:
         self._changed(None)
 
-    def _show_interrupted(self) -> None:
+    def _recover_from_interrupt(self) -> None:
         if self._shown is not None and not self._closed:
             self._changed(None)
-            self._say_interrupted(f"channel {self.channel} of layer {self.layer}")
+            self._report_interrupt(f"channel {self.channel} of layer {self.layer}")
 
     # --- the parts
 
@@ -191,10 +191,10 @@ class ChannelAtlas(ExplorerBox):
 
     def _show(self) -> None:
         """Update everything to the traits."""
-        asked = (self.layer, self.channel, self.order)
-        if asked == self._shown:
+        requested = (self.layer, self.channel, self.order)
+        if requested == self._shown:
             return
-        layer, channel, order = self._shown = asked
+        layer, channel, order = self._shown = requested
         self._ranked = _ranked(self._top, layer, order)
         with self.showing_controls():
             parts.set_value(self._layers, layer)
@@ -233,7 +233,7 @@ class ChannelAtlas(ExplorerBox):
             words = _caption(self._top, self.layer, self.channel)
             return static_picture(found, self._bars(), words)
 
-    _still_picture = to_bytes
+    _static_png = to_bytes
 
     def close(self) -> None:
         """Remove it from the page and free its widgets; closing twice does no harm."""

@@ -60,11 +60,11 @@ def bars_of(counts: npt.NDArray[np.int32], edges: npt.NDArray[np.float32]) -> li
     found: list[Bar] = []
     place = 0.0
     for part in (range(zero), range(zero, zero + 1), range(zero + 1, len(counts))):
-        held = [index for index in part if counts[index]]
-        if not held:
+        nonempty = [index for index in part if counts[index]]
+        if not nonempty:
             continue
         place += _GAP * bool(found)
-        for index in range(held[0], held[-1] + 1):
+        for index in range(nonempty[0], nonempty[-1] + 1):
             found.append(Bar(place, int(counts[index]), low[index], high[index]))
             place += 1
     return found

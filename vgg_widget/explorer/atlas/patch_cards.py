@@ -59,7 +59,7 @@ def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Pa
         # A file name may contain bytes that are not text, which the page would reject.
         name = top.images[place].encode("utf-8", "replace").decode("utf-8")
         value = float(strongest.values[channel, rank])
-        said = f"{name}, {plain_number(value, 4)}{_where(top, layer, channel, rank, place)}"
+        words = f"{name}, {plain_number(value, 4)}{_crop_words(top, layer, channel, rank, place)}"
         png, problem = b"", ""
         try:
             png = small_png(top.patch(layer, channel, rank), 2 * parts.CARD_PICTURE)
@@ -67,10 +67,10 @@ def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Pa
             # A missing image, or a layer without receptive fields, must not stop the rest.
             problem = str(error)
         location = int(strongest.rows[channel, rank]), int(strongest.columns[channel, rank])
-        yield Patch(value, name, top.seen.paths[place], said, rank, location, png, problem)
+        yield Patch(value, name, top.seen.paths[place], words, rank, location, png, problem)
 
 
-def _where(top: TopActivations, layer: str, channel: int, rank: int, place: int) -> str:
+def _crop_words(top: TopActivations, layer: str, channel: int, rank: int, place: int) -> str:
     boxes = top[layer].boxes
     if boxes is None:
         return ""
@@ -92,7 +92,7 @@ class PatchCards:
 
     def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None = None) -> None:
         self._box, self._look_at = box, look_at
-        self._asked: tuple[TopActivations, str, int, str] | None = None
+        self._requested: tuple[TopActivations, str, int, str] | None = None
         # Whether the visible patches are those requested last.
         self.settled = False
         self._top: TopActivations | None = None
@@ -112,21 +112,21 @@ class PatchCards:
     def say(self, text: str) -> None:
         """Show a text instead of patches."""
         self._later.cancel()
-        self._asked, self.settled = None, False
-        self._say(text, "")
+        self._requested, self.settled = None, False
+        self._set_texts(text, "")
         parts.display(self.row, shown=False)
 
     def show(self, top: TopActivations, layer: str, channel: int, text: str) -> None:
         """Show the patches of a channel soon, with a text."""
-        asked = (top, layer, channel, text)
-        if asked == self._asked:
+        requested = (top, layer, channel, text)
+        if requested == self._requested:
             return
         self._later.cancel()
-        self._asked, self.settled = asked, False
+        self._requested, self.settled = requested, False
         # Made here, since a widget made while others are being closed would stay open.
-        self._make(len(top[layer].places(channel)))
+        self._add_missing_cards(len(top[layer].places(channel)))
         self.row.add_class("vgg-waiting")
-        self._later.start(partial(self._read_and_show, *asked), REST_SECONDS)
+        self._later.start(partial(self._read_and_show, *requested), REST_SECONDS)
 
     def _read_and_show(
         self,
@@ -153,7 +153,7 @@ class PatchCards:
             for number, one in enumerate(self.cards):
                 one.show(found[number] if number < len(found) else None)
             problems = [patch.problem for patch in found if patch.problem]
-            self._say(text, _first_and_count(problems))
+            self._set_texts(text, _first_and_count(problems))
             parts.display(self.row, shown=bool(found))
             self.settled = True
 
@@ -186,14 +186,14 @@ class PatchCards:
                 kept.pop(next(iter(kept)), None)
         return tuple(patches)
 
-    def _make(self, count: int) -> None:
+    def _add_missing_cards(self, count: int) -> None:
         missing = count - len(self.cards)
         if missing > 0:
             made = (PatchCard(self._box, self._look_at) for _ in range(missing))
             self.cards = (*self.cards, *made)
             self.row.children = [one.widget for one in self.cards]
 
-    def _say(self, text: str, problem: str) -> None:
+    def _set_texts(self, text: str, problem: str) -> None:
         self.words.value, self.problem.value = parts.paragraph(text), parts.paragraph(problem)
         parts.display(self.problem, shown=bool(problem))
 

@@ -53,8 +53,8 @@ class CircuitPanel(Panel):
             return
         one_channel = find_mode(settings.mode).takes == "one"
         several = f" (Mode {settings.mode} shows several; this is about one of them.)"
-        said = _words(found, settings.layer)
-        self.heading.value = parts.paragraph(said if one_channel else said + several)
+        words = _words(found, settings.layer)
+        self.heading.value = parts.paragraph(words if one_channel else words + several)
         for number, one in enumerate(self.cards):
             there = number < len(found.inputs)
             if there:
@@ -80,7 +80,7 @@ class InputCard:
 
     def __init__(self, explorer: LayerExplorer) -> None:
         self._explorer = explorer
-        self._way: tuple[int, str] | None = None
+        self._target: tuple[int, str] | None = None
         # A kernel's zeros are white, as is a light page.
         self.kernel = parts.described_image(_KERNEL, border=parts.FRAME)
         self.map = parts.described_image(parts.CARD_PICTURE)
@@ -92,7 +92,7 @@ class InputCard:
     def show(self, whole: Circuit, one: CircuitInput) -> None:
         """Show one input of a circuit."""
         source = "the picture" if one.layer is None else one.layer
-        self._way = None if one.layer is None else (one.channel, one.layer)
+        self._target = None if one.layer is None else (one.channel, one.layer)
         explorer = self._explorer
         picture = input_picture(
             one,
@@ -107,7 +107,7 @@ class InputCard:
         self.numbers.value = "".join(map(parts.card_line, _numbers(one)))
         with self.button.hold_sync():
             self.button.description = one.name
-            self.button.tooltip = f"{'Part of' if self._way is None else 'Go down to'} {source}"
+            self.button.tooltip = f"{'Part of' if self._target is None else 'Go down to'} {source}"
 
     def _show_kernel(self, whole: Circuit, one: CircuitInput, source: str) -> None:
         if one.kernel is not None and whole.top is not None:
@@ -120,8 +120,8 @@ class InputCard:
         parts.display(self.kernel, shown=one.kernel is not None)
 
     def _pressed(self, _: object) -> None:
-        if self._way is not None:
-            self._explorer.open_channel(*self._way)
+        if self._target is not None:
+            self._explorer.open_channel(*self._target)
 
     def _cmap(self, one: CircuitInput) -> str:
         """Return the explorer's colormap, or a sequential one for a map without negative values."""

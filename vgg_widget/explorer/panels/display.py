@@ -115,8 +115,8 @@ class DisplayPanel(Panel):
         unsided = self._explorer.measured.before_relu(settings.layer) is None
         set_value(self.before_relu, unsided, "disabled")
         set_value(self.overlay, mode.tiled, "disabled")
-        said, rendering = self._explorer.distribution()
-        set_value(self.numbers, paragraph(said))
+        summary, rendering = self._explorer.distribution()
+        set_value(self.numbers, paragraph(summary))
         found = histogram(rendering)
         set_value(self.histogram, "" if found is None else histogram_svg(found))
 

@@ -45,15 +45,15 @@ class DistancesPanel(Panel):
         super().__init__(explorer)
         self._later = Later(explorer)
         self._busy = False
-        self._of: Callable[[], Activations | None] = lambda: None
+        self._activations_ref: Callable[[], Activations | None] = lambda: None
         self._lines = {info.name: _Line(explorer, info.name) for info in explorer.pair.first.layers}
         # The layers still to be computed for the current pair.
         self._missing = list(self._lines)
-        said = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
+        explanation = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
         # Arrays, and many users' models, have no side before a ReLU.
         both = any(map(explorer.pair.first.before_relu, self._lines))
         scale = _SCALE.format(where=", after its ReLU" if both else "")
-        said.value = parts.paragraph(scale) + parts.paragraph(_FORMULAS)
+        explanation.value = parts.paragraph(scale) + parts.paragraph(_FORMULAS)
         # Aligned with the bars, to the right of the buttons and their margins.
         head = parts.words("vgg-words", margin=f"4px 0 0 {_BUTTON + 4}px", max_width=parts.WIDTH)
         head.value = _HEAD
@@ -61,17 +61,17 @@ class DistancesPanel(Panel):
             width="100%", max_width=parts.WIDTH, max_height=f"{_MOST_HEIGHT}px", overflow="auto"
         )
         lines = widgets.VBox([one.widget for one in self._lines.values()], layout=layout)
-        self.widget = widgets.VBox([said, head, lines], layout=widgets.Layout(width="100%"))
+        self.widget = widgets.VBox([explanation, head, lines], layout=widgets.Layout(width="100%"))
         # A closed widget has no comm any more.
         self.widget.observe(lambda _: self._later.cancel(), "comm")
 
     def show(self) -> None:
         """Mark the current layer, and compute the pair's missing distances."""
         pair: Pair = self._explorer.pair
-        if self._of() is not pair.first:
+        if self._activations_ref() is not pair.first:
             # Distances between two other images must not stay.
             self.pause()
-            self._of = ref(pair.first)
+            self._activations_ref = ref(pair.first)
             self._missing = list(self._lines)
             for line in self._lines.values():
                 line.say(None)

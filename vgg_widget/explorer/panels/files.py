@@ -25,7 +25,7 @@ class FilesPanel(Panel):
     """Paths to open; buttons for the picture, the activations and the code."""
 
     # The label of each path field, and the attribute that it sets.
-    _opens: ClassVar[dict[str, str]] = {"picture": "image"}
+    _path_fields: ClassVar[dict[str, str]] = {"picture": "image"}
     # An explorer already has an upload button among its controls.
     _uploads = False
 
@@ -33,7 +33,7 @@ class FilesPanel(Panel):
         super().__init__(explorer)
         # A weak reference, since a closed panel must not keep the activations in memory.
         self._shown: weakref.ref[Activations] | None = None
-        rows = [self._opening(words, name) for words, name in self._opens.items()]
+        rows = [self._path_row(words, name) for words, name in self._path_fields.items()]
         self.pictures = [
             self._button(f"save {kind}", partial(self._download, kind)) for kind in PICTURES
         ]
@@ -61,7 +61,7 @@ class FilesPanel(Panel):
         self.arrays = self._button("save arrays (.npz)", self._save_arrays)
         return [self.arrays]
 
-    def _opening(self, words: str, name: str) -> list[widgets.Widget]:
+    def _path_row(self, words: str, name: str) -> list[widgets.Widget]:
         path = widgets.Text(
             description=words,
             placeholder="path of an image on the notebook's computer, then Enter",
@@ -89,7 +89,7 @@ class FilesPanel(Panel):
         self._explorer.download(f".{kind.lower()}")
 
     def _save_arrays(self) -> None:
-        self._say(f"Saved as {self._explorer.save_arrays()}.")
+        self._show_message(f"Saved as {self._explorer.save_arrays()}.")
         self._show_plan()
 
     def _show_plan(self) -> None:
@@ -107,14 +107,14 @@ class FilesPanel(Panel):
     def _copy_code(self) -> None:
         def copied(ok: bool) -> None:
             if ok:
-                self._say("The code is copied.")
+                self._show_message("The code is copied.")
             else:
-                self._say("The browser did not let the code be copied: select it below.")
+                self._show_message("The browser did not let the code be copied: select it below.")
                 self._set_code(self._explorer.to_code())
 
         self._explorer.copy_code(copied)
 
-    def _say(self, words: str) -> None:
+    def _show_message(self, words: str) -> None:
         self.words.value = status(words)
 
     def _show_code(self) -> None:
@@ -131,7 +131,7 @@ class FilesPanel(Panel):
         if self._shown is None or self._shown() is not measured:
             # The last message was about another image.
             self._shown = weakref.ref(measured)
-            self._say("")
+            self._show_message("")
         self._show_plan()
         # The displayed code may belong to another picture.
         self._set_code("")
@@ -140,7 +140,7 @@ class FilesPanel(Panel):
 class PairFilesPanel(FilesPanel):
     """The files panel of a comparison, which opens two images and saves no arrays."""
 
-    _opens: ClassVar[dict[str, str]] = {"first picture": "first", "second picture": "second"}
+    _path_fields: ClassVar[dict[str, str]] = {"first picture": "first", "second picture": "second"}
     _uploads = True
 
     def _more_buttons(self) -> list[widgets.Button]:

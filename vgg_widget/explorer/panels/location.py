@@ -99,5 +99,5 @@ class _Line:
         self.button.button_style = "info" if strength.channel == on_view else ""
         length = round(_LONGEST * abs(strength.share))
         kind = "vgg-bar" if strength.value > 0 else "vgg-bar vgg-bar-negative"
-        said = plain_number(strength.value, 4)
-        self.bar.value = f'<span class="{kind}" style="width:{length}px"></span> {said}'
+        number = plain_number(strength.value, 4)
+        self.bar.value = f'<span class="{kind}" style="width:{length}px"></span> {number}'

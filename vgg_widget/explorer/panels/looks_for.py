@@ -37,7 +37,7 @@ _SIDE, _SMALL = 196, 104
 _MAKINGS_KEPT, _IMAGES_KEPT = 4, 128
 
 
-class _Wish(NamedTuple):
+class _Request(NamedTuple):
     """The channels to make images for, and the seed to begin from."""
 
     layer: str
@@ -52,17 +52,17 @@ class LooksForPanel(Panel):
         super().__init__(explorer)
         self.maker = Maker(explorer)
         self._kept: KeptImages | None = None
-        self._makings: dict[_Wish, ChannelMaking] = {}
+        self._makings: dict[_Request, ChannelMaking] = {}
         # None for images that the cache does not have.
         self._images: dict[tuple[str, int, int], SyntheticImage | None] = {}
         self._seeds: dict[tuple[str, tuple[int, ...]], int] = {}
-        self._running: _Wish | None = None
+        self._running: _Request | None = None
         self._weights: Provenance | None = None
         self._digest = ""
-        self._patches_of: tuple[Any, _Wish | None] = None, None
+        self._patches_of: tuple[Any, _Request | None] = None, None
         self.button = parts.button("start", "Make a picture that the channel responds to strongly")
-        self._together = False
-        self.strip = parts.button("channels that differ most")
+        self._several = False
+        self.several = parts.button("channels that differ most")
         self.another = parts.button("another seed", "Start from other noise")
         self.first = parts.button("first seed", "Show the picture made from the first noise")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
@@ -71,7 +71,7 @@ class LooksForPanel(Panel):
         every = [*(one.widget for one in self.cards), *(one.widget for one in self.patches)]
         self.widget = widgets.VBox(
             [
-                parts.wide_row([self.button, self.strip, self.another, self.first]),
+                parts.wide_row([self.button, self.several, self.another, self.first]),
                 self.words,
                 parts.row(every, width="100%", max_width=parts.WIDTH),
             ],
@@ -79,9 +79,9 @@ class LooksForPanel(Panel):
         )
         reporting = explorer.reporting_errors
         self.button.on_click(reporting(lambda _: self.toggle()))
-        self.another.on_click(reporting(lambda _: self._begin(self._wish().seed + 1)))
-        self.first.on_click(reporting(lambda _: self._begin(0)))
-        self.strip.on_click(reporting(lambda _: self._switch()))
+        self.another.on_click(reporting(lambda _: self._restart(self._current_request().seed + 1)))
+        self.first.on_click(reporting(lambda _: self._restart(0)))
+        self.several.on_click(reporting(lambda _: self._toggle_several()))
         # A closed widget has no comm any more.
         self.widget.observe(lambda _: self.maker.stop(), "comm")
 
@@ -92,68 +92,71 @@ class LooksForPanel(Panel):
         if self.maker.running:
             self.pause()
         else:
-            self._start(self._wish())
+            self._start(self._current_request())
         self.show()
 
     def pause(self) -> None:
         """Stop; `toggle` resumes."""
         self.maker.stop()
 
-    def _switch(self) -> None:
+    def _toggle_several(self) -> None:
         """Make those of the channels that differ most, or go back to the channel on show."""
-        self._together = not self._together
-        if self._together:
-            self._start(self._wish())
+        self._several = not self._several
+        if self._several:
+            self._start(self._current_request())
         self.show()
 
-    def _begin(self, seed: int) -> None:
-        wish = self._wish()
-        self._seeds[wish.layer, wish.channels] = seed
-        self._start(self._wish())
+    def _restart(self, seed: int) -> None:
+        request = self._current_request()
+        self._seeds[request.layer, request.channels] = seed
+        self._start(self._current_request())
         self.show()
 
-    def _wish(self) -> _Wish:
+    def _current_request(self) -> _Request:
         explorer = self._explorer
         settings, activations = explorer.settings, explorer.activations
         layer = activations.info(settings.layer).name
         channels = (settings.channel,)
-        if self._together:
+        if self._several:
             found = telling_channels(activations, settings.layer_in(activations), MOST_CHANNELS)
             channels = tuple(found.tolist())
-        return _Wish(layer, channels, self._seeds.get((layer, channels), 0))
+        return _Request(layer, channels, self._seeds.get((layer, channels), 0))
 
-    def _missing(self, wish: _Wish) -> tuple[int, ...]:
+    def _missing(self, request: _Request) -> tuple[int, ...]:
         """Return the channels without a finished image."""
-        found = {channel: self._image(wish.layer, channel, wish.seed) for channel in wish.channels}
+        found = {
+            channel: self._image(request.layer, channel, request.seed)
+            for channel in request.channels
+        }
         return tuple(channel for channel, one in found.items() if one is None or one.steps < _STEPS)
 
-    def _start(self, wish: _Wish) -> None:
-        if not self._missing(wish):
+    def _start(self, request: _Request) -> None:
+        if not self._missing(request):
             return
-        self._running = wish
+        self._running = request
         # The current weights' dict: other weights begin with a new one.
-        make = partial(self._making, self._makings, wish, self._missing(wish))
-        self.maker.start(make, _STEPS, partial(self._made, wish))
+        make = partial(self._making, self._makings, request, self._missing(request))
+        self.maker.start(make, _STEPS, partial(self._images_made, request))
 
     def _making(
-        self, makings: dict[_Wish, ChannelMaking], wish: _Wish, channels: tuple[int, ...]
+        self, makings: dict[_Request, ChannelMaking], request: _Request, channels: tuple[int, ...]
     ) -> ChannelMaking:
         # Runs on the other thread, since compiling takes a moment.
-        if wish not in makings:
-            makings[wish] = ChannelMaking(
+        if request not in makings:
+            makings[request] = ChannelMaking(
                 self._explorer.extractor,
-                wish.layer,
+                request.layer,
                 channels,
                 location=None,
                 size=None,
-                seed=wish.seed,
+                seed=request.seed,
                 diversity=None,
             )
             while len(makings) > _MAKINGS_KEPT:
                 del makings[next(iter(makings))]
-        return makings[wish]
+        return makings[request]
 
-    def _made(self, wish: _Wish, images: tuple[SyntheticImage, ...]) -> None:
+    def _images_made(self, request: _Request, images: tuple[SyntheticImage, ...]) -> None:
         for one in images:
             self._remember((one.layer, one.channel, one.seed), one)
         if images[0].steps == _STEPS:
@@ -162,7 +165,7 @@ class LooksForPanel(Panel):
                 check_made_by(self._explorer.extractor, self._explorer.activations)
                 for one in images:
                     self._cache().keep(one)
-            self._makings.pop(wish, None)
+            self._makings.pop(request, None)
         # A closed panel is paused, so this panel is open.
         with self._explorer.showing_controls():
             self.show()
@@ -199,24 +202,24 @@ class LooksForPanel(Panel):
             self.pause()
             self._weights = explorer.activations.weights
             self._makings, self._images, self._kept, self._digest = {}, {}, None, ""
-        wish = self._wish()
-        if self.maker.running and self._running != wish:
+        request = self._current_request()
+        if self.maker.running and self._running != request:
             # Those channels are no longer displayed; the optimisation can be resumed later.
             self.pause()
-        images = [self._image(wish.layer, channel, wish.seed) for channel in wish.channels]
-        self._show_buttons(wish)
-        self.words.value = "".join(map(parts.paragraph, self._lines(wish, images)))
+        images = [self._image(request.layer, channel, request.seed) for channel in request.channels]
+        self._show_buttons(request)
+        self.words.value = "".join(map(parts.paragraph, self._lines(request, images)))
         for number, card in enumerate(self.cards):
             if number < len(images):
-                card.show(wish, number, images[number])
+                card.show(request, number, images[number])
             else:
                 card.hide()
-        self._show_patches(wish)
+        self._show_patches(request)
 
     def _show_nothing(self, why: str) -> None:
         self.pause()
         self.words.value = parts.paragraph(why)
-        for control in (self.button, self.strip, self.another, self.first):
+        for control in (self.button, self.several, self.another, self.first):
             parts.display(control, shown=False)
         for card in self.cards:
             card.hide()
@@ -224,27 +227,27 @@ class LooksForPanel(Panel):
             patch.hide()
         self._patches_of = None, None
 
-    def _show_buttons(self, wish: _Wish) -> None:
+    def _show_buttons(self, request: _Request) -> None:
         words = "start"
         if self.maker.running:
             words = "stop"
-        elif wish in self._makings and self._makings[wish].steps:
+        elif request in self._makings and self._makings[request].steps:
             words = "resume"
-        done = not self._missing(wish)
+        done = not self._missing(request)
         parts.set_value(self.button, words, "description")
         # Hidden instead of disabled, so that the focus moves on.
         parts.display(self.button, shown=not done)
         parts.display(self.another, shown=done)
-        parts.display(self.first, shown=wish.seed > 0)
-        count = min(MOST_CHANNELS, self._explorer.activations.info(wish.layer).channels)
+        parts.display(self.first, shown=request.seed > 0)
+        count = min(MOST_CHANNELS, self._explorer.activations.info(request.layer).channels)
         words, tip = f"{count} channels that differ most", "Make a picture for each of them"
-        if self._together:
+        if self._several:
             words, tip = "only this channel", "Show the picture of the channel on show by itself"
-        parts.set_value(self.strip, words, "description")
-        parts.set_value(self.strip, tip, "tooltip")
-        parts.display(self.strip, shown=self._together or count > 1)
+        parts.set_value(self.several, words, "description")
+        parts.set_value(self.several, tip, "tooltip")
+        parts.display(self.several, shown=self._several or count > 1)
 
-    def _lines(self, wish: _Wish, images: list[SyntheticImage | None]) -> list[str]:
+    def _lines(self, request: _Request, images: list[SyntheticImage | None]) -> list[str]:
         there = [one for one in images if one is not None]
         lines = []
         if self.maker.running:
@@ -252,10 +255,12 @@ class LooksForPanel(Panel):
             lines.append(f"{min(steps, default=0)} of {_STEPS} steps …")
         elif not there:
             of = (
-                f"channel {wish.channels[0]}" if len(wish.channels) == 1 else "each of the channels"
+                f"channel {request.channels[0]}"
+                if len(request.channels) == 1
+                else "each of the channels"
             )
             lines.append(
-                f"Press start to make a picture, from noise, to which {of} of {wish.layer} "
+                f"Press start to make a picture, from noise, to which {of} of {request.layer} "
                 "responds as strongly as possible."
             )
         if there:
@@ -264,32 +269,32 @@ class LooksForPanel(Panel):
                 "with what the channel responds to most on this picture, and with the value there."
             )
             lines += dict.fromkeys(one.message for one in there if one.message)
-        if len(wish.channels) == 1 and find_mode(self._explorer.settings.mode).takes != "one":
+        if len(request.channels) == 1 and find_mode(self._explorer.settings.mode).takes != "one":
             lines.append(
-                f"(The mode shows several channels; this is about channel {wish.channels[0]}.)"
+                f"(The mode shows several channels; this is about channel {request.channels[0]}.)"
             )
         return lines
 
-    def _show_patches(self, wish: _Wish) -> None:
+    def _show_patches(self, request: _Request) -> None:
         """Show a single channel's strongest patches in a set, if there is one."""
-        top, channel = self._explorer.top_images, wish.channels[0]
+        top, channel = self._explorer.top_images, request.channels[0]
         shown, of = self._patches_of
-        if shown is top and of == wish:
+        if shown is top and of == request:
             return
-        self._patches_of = top, wish
+        self._patches_of = top, request
         patches: list[RGB8] = []
         # If there are none, the set's own panel says why.
-        there = top is not None and len(wish.channels) == 1 and wish.layer in top
+        there = top is not None and len(request.channels) == 1 and request.layer in top
         if there:
             # Computing the digest of a user's own model takes a moment.
             self._digest = self._digest or weights_digest(self._explorer.extractor)
             if top.weights.digest == self._digest:
-                patches = _patches(top, wish.layer, channel)
+                patches = _patches(top, request.layer, channel)
         for rank, card in enumerate(self.patches):
             if rank >= len(patches):
                 card.hide()
                 continue
-            value = plain_number(float(top[wish.layer].values[channel, rank]))
+            value = plain_number(float(top[request.layer].values[channel, rank]))
             words = f"patch {rank + 1} of the set for channel {channel}"
             card.show(patches[rank], words, f"in the set: {STATISTIC_WORDS[top.statistic]} {value}")
 
@@ -312,14 +317,14 @@ class _Card:
     def hide(self) -> None:
         parts.display(self.widget, shown=False)
 
-    def show(self, wish: _Wish, number: int, made: SyntheticImage | None) -> None:
+    def show(self, request: _Request, number: int, made: SyntheticImage | None) -> None:
         """Show one of the requested channels, or hide the card if it has no image yet."""
         parts.display(self.widget, shown=made is not None)
         if made is None:
             return
-        layer, channel = wish.layer, wish.channels[number]
+        layer, channel = request.layer, request.channels[number]
         self._channel = channel
-        alone = len(wish.channels) == 1
+        alone = len(request.channels) == 1
         # Side by side, or stacked if there are many.
         parts.set_value(self._pair.layout, "row" if alone else "column", "flex_flow")
         for one in (self.made, self.real):
@@ -330,7 +335,7 @@ class _Card:
         before = activations.before_relu(layer) or layer
         place = best_unit(activations, before, channel)
         value = float(activations.at(before, *place)[channel])
-        patch, where = _seen(activations, layer, place)
+        patch, where = _visible_patch(activations, layer, place)
         if patch is None or not value > 0:
             # A channel that is never active has no strongest patch.
             self.real.hide()
@@ -349,7 +354,7 @@ def best_unit(activations: Any, layer: str, channel: int) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def _seen(activations: Any, layer: str, place: tuple[int, int]) -> tuple[RGB8 | None, str]:
+def _visible_patch(activations: Any, layer: str, place: tuple[int, int]) -> tuple[RGB8 | None, str]:
     """Return the part of the image that a unit sees, and its position; None if unknown."""
     info = activations.info(layer)
     if info.receptive_field is None:

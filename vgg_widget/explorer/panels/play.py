@@ -34,8 +34,8 @@ class PlayPanel(Panel):
 
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
-        self._left: object = None
-        self._page_went = False
+        self._previous: object = None
+        self._page_stepped = False
         self._frames = 0
         # The widget's own buttons have only icons, which a screen reader cannot name.
         self.clock = widgets.Play(max=_ENDLESS, layout=widgets.Layout(display="none"))
@@ -59,13 +59,13 @@ class PlayPanel(Panel):
         )
         reporting = explorer.reporting_errors
         self.clock.observe(reporting(self._ticked, clear=False), "value")
-        self.clock.observe(reporting(self._turned, clear=False), "playing")
+        self.clock.observe(reporting(self._playing_changed, clear=False), "playing")
         for control in (self.speed, self.over, self.repeat):
-            control.observe(reporting(self._chosen, clear=False), "value")
+            control.observe(reporting(self._options_changed, clear=False), "value")
         self.play.on_click(reporting(lambda _: self.toggle()))
-        self.start.on_click(reporting(lambda _: self._begin()))
+        self.start.on_click(reporting(lambda _: self._go_to_start()))
         self.save.on_click(reporting(lambda _: self._save(), slow=True))
-        self._chosen()
+        self._options_changed()
 
     def show(self) -> None:
         """Continue from the current state."""
@@ -93,19 +93,19 @@ class PlayPanel(Panel):
             # A last tick was already on its way.
             return
         places, here = self._places()
-        if self._page_went:
-            self._page_went, self._left = False, None
+        if self._page_stepped:
+            self._page_stepped, self._previous = False, None
             if here == places[-1] and not self.repeat.value:
                 self.pause()
             return
-        if here == self._left or len(places) < 2:
+        if here == self._previous or len(places) < 2:
             # The last step was refused, or there is nothing to step through.
             self.pause()
             return
-        begun, self._left = self._left is not None, here
+        started, self._previous = self._previous is not None, here
         index = places.index(here)
         last = index == len(places) - 1
-        if last and begun and not self.repeat.value:
+        if last and started and not self.repeat.value:
             self.pause()
             return
         self._go(places[0 if last else index + 1])
@@ -114,7 +114,7 @@ class PlayPanel(Panel):
 
     def _played(self) -> None:
         # The page has stepped by itself, and shows the result.
-        self._page_went = True
+        self._page_stepped = True
 
     def _go(self, place: Any) -> None:
         explorer, settings = self._explorer, self._explorer.settings
@@ -130,18 +130,18 @@ class PlayPanel(Panel):
         """Start or stop playing."""
         self.clock.playing = not self.clock.playing
 
-    def _turned(self, _: dict[str, Any]) -> None:
-        self._left, self._page_went = None, False
+    def _playing_changed(self, _: dict[str, Any]) -> None:
+        self._previous, self._page_stepped = None, False
         self.play.description = "pause" if self.clock.playing else "play"
 
-    def _begin(self) -> None:
+    def _go_to_start(self) -> None:
         places, here = self._places()
-        self._left = None
+        self._previous = None
         if here != places[0]:
             self._go(places[0])
 
-    def _chosen(self, _: object = None) -> None:
-        self._left = None
+    def _options_changed(self, _: object = None) -> None:
+        self._previous = None
         self.clock.interval = round(1000 * self.seconds)
         self._explorer.page_plays(
             self.clock, self.over.value, self._played, repeat=self.repeat.value
@@ -159,11 +159,11 @@ class PlayPanel(Panel):
             self._explorer.choose(mode=DEFAULT_MODE)
         self._say(f"Drawing {self._frames} frames …")
         try:
-            self._explorer.download_animation(over, self.seconds, self._drawn)
+            self._explorer.download_animation(over, self.seconds, self._frame_drawn)
         finally:
             self._describe()
 
-    def _drawn(self, done: int, total: int) -> None:
+    def _frame_drawn(self, done: int, total: int) -> None:
         if done == total:
             self._say("Saving …")
         elif done * _STEPS // total != (done - 1) * _STEPS // total:

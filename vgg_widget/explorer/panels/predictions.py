@@ -40,11 +40,11 @@ class PredictionsPanel(Panel):
         self._shown = None
         self.widget.value = ""
         count, classes = self._count, self._predictor.classes
-        said = (
+        caption = (
             f"{VGGS[activations.weights.network].title} looked at {looked_at(activations)}: the "
             f"{min(count, classes)} most probable of {classes} classes."
         )
-        self.widget.value = _table(self._predictor.predict(activations, count), said)
+        self.widget.value = _table(self._predictor.predict(activations, count), caption)
         self._shown = ref(activations)
 
 

@@ -51,9 +51,9 @@ class TopImagesPanel(Panel):
             self.patches.say(str(error))
             return
         layer = self._layer_in(top)
-        why_not = self._other_weights(top, extractor) or _other_mode(settings.mode)
+        why_not = self._weights_advice(top, extractor) or _mode_advice(settings.mode)
         if layer is None or why_not:
-            self.patches.say(why_not or self._absent(top))
+            self.patches.say(why_not or self._missing_layer_advice(top))
             return
         words = f"{_set_words(top, layer, settings.channel)} Click on one to explore its image."
         self._shown = top, layer, settings.channel
@@ -79,7 +79,7 @@ class TopImagesPanel(Panel):
             top.patch(layer, channel, patch.rank)
         self._explorer.look_at(patch.path, patch.location if self._same_size else None)
 
-    def _other_weights(self, top: TopActivations, extractor: FeatureExtractor) -> str:
+    def _weights_advice(self, top: TopActivations, extractor: FeatureExtractor) -> str:
         """Return a sentence if the set used other weights; "" if it used these."""
         # Cached for the current weights, since the digest of a user's model takes a moment.
         weights = self._explorer.activations.weights
@@ -102,7 +102,7 @@ class TopImagesPanel(Panel):
                 return top.aliases.get(name, name)
         return None
 
-    def _absent(self, top: TopActivations) -> str:
+    def _missing_layer_advice(self, top: TopActivations) -> str:
         names = list(top)
         held = ", ".join(names) if len(names) <= 8 else f"{len(names)} others, such as {names[-1]}"
         return (
@@ -111,7 +111,7 @@ class TopImagesPanel(Panel):
         )
 
 
-def _other_mode(mode: str) -> str:
+def _mode_advice(mode: str) -> str:
     """Return a sentence of advice for a mode of several channels; "" for other modes."""
     if find_mode(mode).takes == "one":
         return ""

@@ -26,7 +26,7 @@ _STEPS = 200
 _SIDE = 236
 # Each holds a layer's maps.
 _MAKINGS_KEPT = 2
-_OF = (
+_TARGETS = (
     ("all channels", "all"),
     ("this channel", "channel"),
     ("the location", "location"),
@@ -34,7 +34,7 @@ _OF = (
 )
 
 
-class _Wish(NamedTuple):
+class _Request(NamedTuple):
     """What the made image should have in common with the current one."""
 
     layer: str
@@ -54,14 +54,14 @@ class WhatIsLeftPanel(Panel):
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
         self.maker = Maker(explorer)
-        self._of: Any = lambda: None
-        self._makings: dict[_Wish, ReconstructionMaking] = {}
+        self._activations_ref: Any = lambda: None
+        self._makings: dict[_Request, ReconstructionMaking] = {}
         self._kept: KeptReconstructions | None = None
         # None for images that the cache does not have.
-        self._images: dict[_Wish, Reconstruction | None] = {}
-        self._running: _Wish | None = None
+        self._images: dict[_Request, Reconstruction | None] = {}
+        self._running: _Request | None = None
         self.button = parts.button("start", "Make a picture that looks the same to the layer")
-        self.which = parts.dropdown("of", _OF, "2px 10px")
+        self.which = parts.dropdown("of", _TARGETS, "2px 10px")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
         self.given, self.made = parts.PictureCard(_SIDE), parts.PictureCard(_SIDE)
         self.widget = widgets.VBox(
@@ -82,45 +82,48 @@ class WhatIsLeftPanel(Panel):
         if self.maker.running:
             self.pause()
         else:
-            wish = self._running = self._wish()
+            request = self._running = self._current_request()
             # The current image's dict: another image begins with a new one.
-            make = partial(self._making, self._makings, wish, self._explorer.activations)
-            self.maker.start(make, _STEPS, partial(self._shown, wish))
+            make = partial(self._making, self._makings, request, self._explorer.activations)
+            self.maker.start(make, _STEPS, partial(self._image_made, request))
         self.show()
 
     def pause(self) -> None:
         """Stop; `toggle` resumes."""
         self.maker.stop()
 
-    def _wish(self) -> _Wish:
+    def _current_request(self) -> _Request:
         settings, which = self._explorer.settings, self.which.value
         layer = settings.layer_in(self._explorer.activations)
         channels = (settings.channel,) if which == "channel" else None
         location = settings.location if which == "location" else None
-        return _Wish(layer, channels, location, "style" if which == "style" else "content")
+        return _Request(layer, channels, location, "style" if which == "style" else "content")
 
     def _making(
-        self, makings: dict[_Wish, ReconstructionMaking], wish: _Wish, activations: Activations
+        self,
+        makings: dict[_Request, ReconstructionMaking],
+        request: _Request,
+        activations: Activations,
     ) -> ReconstructionMaking:
-        if wish not in makings:
-            makings[wish] = ReconstructionMaking(
+        if request not in makings:
+            makings[request] = ReconstructionMaking(
                 self._explorer.extractor,
                 activations,
-                wish.layer,
-                **wish.arguments(),
+                request.layer,
+                **request.arguments(),
             )
             while len(makings) > _MAKINGS_KEPT:
                 del makings[next(iter(makings))]
-        return makings[wish]
+        return makings[request]
 
-    def _shown(self, wish: _Wish, made: Reconstruction) -> None:
-        self._images[wish] = made
+    def _image_made(self, request: _Request, made: Reconstruction) -> None:
+        self._images[request] = made
         if made.steps == _STEPS:
             # A model that was trained meanwhile made something between two networks.
             with suppress(ValueError):
                 check_made_by(self._explorer.extractor, self._explorer.activations)
                 self._cache().keep(made)
-            self._makings.pop(wish, None)
+            self._makings.pop(request, None)
         # A closed panel is paused, so this panel is open.
         with self._explorer.showing_controls():
             self.show()
@@ -134,23 +137,23 @@ class WhatIsLeftPanel(Panel):
             self._kept = KeptReconstructions(explorer.extractor, activations)
         return self._kept
 
-    def _image(self, wish: _Wish) -> Reconstruction | None:
-        if self._nowhere(wish):
+    def _image(self, request: _Request) -> Reconstruction | None:
+        if self._lacks_location(request):
             return None
-        if wish not in self._images:
-            self._images[wish] = self._cache().find(wish.layer, **wish.arguments())
-        return self._images[wish]
+        if request not in self._images:
+            self._images[request] = self._cache().find(request.layer, **request.arguments())
+        return self._images[request]
 
-    def _nowhere(self, wish: _Wish) -> bool:
-        return self.which.value == "location" and wish.location is None
+    def _lacks_location(self, request: _Request) -> bool:
+        return self.which.value == "location" and request.location is None
 
     def show(self) -> None:
         """Show the image made so far for the current layer."""
         activations = self._explorer.activations
-        if self._of() is not activations:
+        if self._activations_ref() is not activations:
             # Images made from another input do not apply to this one.
             self.pause()
-            self._of = ref(activations)
+            self._activations_ref = ref(activations)
             self._makings, self._images, self._kept = {}, {}, None
         self.given.show(activations.image, "the input, as the network sees it", "input")
         try:
@@ -161,30 +164,30 @@ class WhatIsLeftPanel(Panel):
                 parts.display(control, shown=False)
             self.made.hide()
             return
-        wish = self._wish()
-        if self.maker.running and self._running != wish:
+        request = self._current_request()
+        if self.maker.running and self._running != request:
             self.pause()
-        made = self._image(wish)
-        self._show_button(wish, made)
-        self.words.value = "".join(map(parts.paragraph, self._lines(wish, made)))
+        made = self._image(request)
+        self._show_button(request, made)
+        self.words.value = "".join(map(parts.paragraph, self._lines(request, made)))
         parts.display(self.which, shown=True)
         if made is None:
             self.made.hide()
         else:
             self.made.show(made.image, made.caption, f"what is left at {made.layer}")
 
-    def _show_button(self, wish: _Wish, made: Reconstruction | None) -> None:
+    def _show_button(self, request: _Request, made: Reconstruction | None) -> None:
         words = "start"
         if self.maker.running:
             words = "stop"
-        elif wish in self._makings and self._makings[wish].steps:
+        elif request in self._makings and self._makings[request].steps:
             words = "resume"
         parts.set_value(self.button, words, "description")
         done = made is not None and made.steps >= _STEPS
-        parts.display(self.button, shown=not (self._nowhere(wish) or done))
+        parts.display(self.button, shown=not (self._lacks_location(request) or done))
 
-    def _lines(self, wish: _Wish, made: Reconstruction | None) -> list[str]:
-        if self._nowhere(wish):
+    def _lines(self, request: _Request, made: Reconstruction | None) -> list[str]:
+        if self._lacks_location(request):
             return ["No location is chosen: click on a picture, or choose all channels."]
         lines = []
         if self.maker.running:
@@ -193,7 +196,7 @@ class WhatIsLeftPanel(Panel):
             if not lines:
                 lines.append(
                     "Press start to make a picture, from noise, with nearly the same maps at "
-                    f"{wish.layer}: it shows what is left of the input at this layer."
+                    f"{request.layer}: it shows what is left of the input at this layer."
                 )
             return lines
         lines.append(made.caption)
