@@ -29,7 +29,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # ImageNet's weights are not cached it runs with those of the package.
 TESTS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 3 --dist worksteal \
   --nbmake --nbmake-timeout=300 --ignore=notebooks/assignment tests notebooks
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Compiling every installed module takes 40 s; Python compiles what it imports.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: demo test test-all test-matrix check check-attribution coverage lint browser firefox monkey animation learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
 .DEFAULT_GOAL := test

@@ -71,6 +71,7 @@ def test_the_extractor_cannot_be_replaced(explore: Explore, extractor: FeatureEx
         explorer.extractor = extractor  # type: ignore[misc]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [

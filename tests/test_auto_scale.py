@@ -247,6 +247,7 @@ def bright(made: Rendering) -> float:
     return float((drawn @ (0.2126, 0.7152, 0.0722) > 0.25).mean())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("layer", ["block1_conv1", "block3_conv1", "block5_conv1"])
 def test_every_mode_shows_something_without_a_setting(seen: Activations, layer: str) -> None:
     least = {"mean": 0.35, "max": 0.30, "grid": 0.07, "composite": 0.05}

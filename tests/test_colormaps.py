@@ -151,6 +151,7 @@ def single() -> Iterator[str]:
     del MODES["negative"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("channels", [[4], (4,), np.array([4])])
 def test_one_number_in_channels_is_the_channel_shown(
     explore: Explore, photo: Any, exact: FeatureExtractor, single: str, channels: Any

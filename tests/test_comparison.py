@@ -419,6 +419,7 @@ def test_hovering_shows_the_values_of_both_pictures(make: Make) -> None:
         assert "row 7, column 4" not in words(comparison)
 
 
+@pytest.mark.slow
 def test_a_tile_of_any_grid_opens_its_channel(make: Make) -> None:
     comparison = make(mode="grid", channels=(3, 8))
     assert comparison.renderings is not None

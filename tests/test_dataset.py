@@ -49,6 +49,7 @@ def pictures(folder: Path, top: TopActivations) -> list[Any]:
     return [read(folder, name) for name in top.images]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("layer", ["edges", "half", "corners"])
 def test_strongest_images_are_those_of_plain_loops(
     top: TopActivations, pictures: list[Any], layer: str
@@ -83,6 +84,7 @@ def plain_vgg19(convolutions: int) -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_vgg19_by_its_own_names_and_torchvisions(folder: Path, top: TopActivations) -> None:
     from keras.applications.vgg19 import preprocess_input
 

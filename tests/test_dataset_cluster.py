@@ -121,6 +121,7 @@ def test_a_portable_extractor_makes_the_same_network() -> None:
         damaged.extractor()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_networks")
 def test_changed_weights_are_not_mixed_up_with_the_original_ones() -> None:
     extractor = FeatureExtractor("random", size=None)

@@ -576,6 +576,7 @@ def test_another_image_or_mode_gives_the_canvas_another_height(
     assert_consistent(explorer)
 
 
+@pytest.mark.slow
 def test_marks_follow_a_change_of_the_image_shape(explore: Explore, photo: RGB8) -> None:
     explorer = explore(layer=LAYER, location=(3, 4))
     explorer.image = photo[:, :40]

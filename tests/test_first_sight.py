@@ -245,6 +245,7 @@ def test_any_other_word_is_refused(look: Look, bad: Any, mode: str) -> None:
         explorer.set_trait("location", "strongest")
 
 
+@pytest.mark.slow
 def test_a_state_and_a_script_keep_the_value_strongest(look: Look, photo: RGB8) -> None:
     explorer = look(mode="rgb", channels="strongest")
     state = json.loads(json.dumps(explorer.state()))

@@ -198,6 +198,7 @@ def test_it_is_exactly_zero_outside_the_receptive_field(
         assert not found.dead
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 @pytest.mark.parametrize(
     "layer",
@@ -392,6 +393,7 @@ def test_occlusion_is_the_mean_loss_from_hiding_pixels(
 # Shuffled weights ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_maps_of_randomised_weights_lose_similarity_layer_by_layer(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
@@ -704,6 +706,7 @@ def grey(keras: Any) -> Any:
     return keras.Model(inputs, layers.Conv2D(4, 3, name="shared")(x))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", [branches, channels_first, grey])
 def test_attribution_in_custom_models(keras: Any, photo: RGB8, make: Any) -> None:
     model = make(keras)
@@ -799,6 +802,7 @@ def test_global_settings_change_nothing(
         )
 
 
+@pytest.mark.slow
 def test_a_network_is_freed_with_what_was_compiled_for_it(keras: Any, photo: RGB8) -> None:
     def used() -> weakref.ref[Any]:
         model = keras.Sequential(

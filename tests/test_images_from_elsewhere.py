@@ -101,31 +101,30 @@ def test_the_caption_says_that_values_were_clipped(explore: Callable[..., LayerE
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("ImageNet's mean and deviation", (UNIT - MEAN) / STD),
-        ("the same of a bright picture", (UNIT / 2 + 0.5 - MEAN) / STD),
-        ("its own mean and deviation", (UNIT - UNIT.mean()) / UNIT.std()),
-        ("from -1 to 1", UNIT * 2 - 1),
-        ("a printed page from -1 to 1", np.where(np.indices(UNIT.shape)[1] % 70, 1.0, -1.0)),
-        ("a picture without contrast, less its mean", (UNIT - UNIT.mean()) / 10),
-        ("a dark one in 0-255", UNIT * 12),
-        ("from -0.5 to 0.5", UNIT - 0.5),
-        ("less the mean in 0-255", PHOTO - np.array([123.7, 116.8, 103.9])),
-        ("divided by 255 twice", UNIT / 255),
-        ("from 0 to 3", UNIT * 3),
-        ("from 0 to 10", UNIT * 10),
-        ("twice as bright", UNIT * 2),
-        ("one outlier of 40", np.where(np.arange(UNIT.size).reshape(UNIT.shape) == 9, 40, UNIT)),
-        ("hot pixels of 255", np.where(np.arange(UNIT.size).reshape(UNIT.shape) % 99, UNIT, 255)),
-        ("12 bits as floats", UNIT * 4095),
-    ],
-)
-def test_another_range_is_refused_with_what_to_do(name: str, values: Floats) -> None:
+OTHER_RANGES = {
+    "ImageNet's mean and deviation": (UNIT - MEAN) / STD,
+    "the same of a bright picture": (UNIT / 2 + 0.5 - MEAN) / STD,
+    "its own mean and deviation": (UNIT - UNIT.mean()) / UNIT.std(),
+    "from -1 to 1": UNIT * 2 - 1,
+    "a printed page from -1 to 1": np.where(np.indices(UNIT.shape)[1] % 70, 1.0, -1.0),
+    "a picture without contrast, less its mean": (UNIT - UNIT.mean()) / 10,
+    "a dark one in 0-255": UNIT * 12,
+    "from -0.5 to 0.5": UNIT - 0.5,
+    "less the mean in 0-255": PHOTO - np.array([123.7, 116.8, 103.9]),
+    "divided by 255 twice": UNIT / 255,
+    "from 0 to 3": UNIT * 3,
+    "from 0 to 10": UNIT * 10,
+    "twice as bright": UNIT * 2,
+    "one outlier of 40": np.where(np.arange(UNIT.size).reshape(UNIT.shape) == 9, 40, UNIT),
+    "hot pixels of 255": np.where(np.arange(UNIT.size).reshape(UNIT.shape) % 99, UNIT, 255),
+    "12 bits as floats": UNIT * 4095,
+}
+
+
+@pytest.mark.parametrize("values", OTHER_RANGES.values(), ids=OTHER_RANGES)
+def test_another_range_is_refused_with_what_to_do(values: Floats) -> None:
     with pytest.raises(ImageError, match=r"float values from .* to .*: undo any normalis") as error:
         load_image(values)
-    assert name
     assert "pass values in 0–1 or 0–255 (a nearly black image as uint8)" in str(error.value)
 
 

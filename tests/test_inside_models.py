@@ -171,6 +171,7 @@ def test_scaling_after_the_first_weights_is_not_preprocessing(keras: Any) -> Non
         assert FeatureExtractor(model=model).weights.message.startswith("Values 0–255")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_model_of_keras_with_and_without_its_preprocessing(keras: Any, inside: bool) -> None:
     applications = keras.applications
@@ -223,6 +224,7 @@ def test_the_message_for_a_file_says_whether_its_model_scales_pixels(
     assert not message or f"Another input: the model in mine{suffix} {part}, but here" in message
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_scaling_after_the_first_weights_in_a_file_gives_no_message(
     keras: Any, weights_file: Path, suffix: str

@@ -181,6 +181,7 @@ def test_a_channel_that_is_fitted_to_its_layer(explore: Explore, photo: Any) -> 
     assert_next_works(explorer, photo)
 
 
+@pytest.mark.slow
 def test_another_explorer_at_work_changes_nothing(explore: Explore, photo: Any) -> None:
     explorer, other = explore(layer="block2_conv1", channel=3), explore()
     asked = threading.Event()

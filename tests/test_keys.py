@@ -240,6 +240,7 @@ def test_a_location_follows_jumps_forward_and_back(explore: Explore) -> None:
     assert (explorer.layer, explorer.location) == ("block3_conv1", (15, 1))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

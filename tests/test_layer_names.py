@@ -171,6 +171,7 @@ def test_an_explicit_side_of_the_relu_overrides_the_layers_name(
         assert bool((values < 0).any()) == (before and layer != "pool3")
 
 
+@pytest.mark.slow
 def test_the_list_shows_the_papers_names(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=5, layer_names="paper")
     listed = control(explorer, "layer")

@@ -458,7 +458,6 @@ def strange() -> FeatureExtractor:
     inputs = keras.Input((24, 24, 3))
     padded = keras.layers.ZeroPadding2D(6, name="padded")(inputs)
     whole = keras.layers.GlobalAveragePooling2D(keepdims=True, name="whole")(padded)
-    keras.layers.Rescaling(2.0, name="scaled")(whole)
     scaled = keras.layers.Rescaling(2.0, name="twice")(whole)
     return FeatureExtractor(model=keras.Model(inputs, [padded, scaled]))
 

@@ -154,6 +154,7 @@ def test_closed_explorers_are_freed(extractor: FeatureExtractor, photo: Any) -> 
     assert memory() - held < 20 + megabytes / 2
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 @pytest.mark.parametrize("make", KINDS)
 def test_a_closed_explorer_is_freed_with_its_last_variable(
@@ -205,6 +206,7 @@ def test_earlier_pictures_are_freed(explore: Explore, photo: Any) -> None:
     assert memory() - held < 20 + ROUNDS * megabytes / 2
 
 
+@pytest.mark.slow
 def test_one_call_frees_the_explorers_of_a_cell_run_again(
     extractor: FeatureExtractor, photo: Any
 ) -> None:

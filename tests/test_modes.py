@@ -728,6 +728,7 @@ def test_render_never_changes_its_input(mode: str, layer: str) -> None:
 # Words -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_titles_say_layer_mode_and_channels(activations: Activations) -> None:
     def title(mode: str, **options: Any) -> str:
         return render(activations, "block3_conv1", mode, **options).title

@@ -655,6 +655,7 @@ def test_the_same_model_shares_one_network(keras: Any, photo: RGB8) -> None:
     assert_close(FeatureExtractor(model=model, size=None)(photo)["in/c"], 2 * before)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["sequential", "functional"])
 def test_a_deleted_model_is_freed(keras: Any, photo: RGB8, kind: str) -> None:
     model = small(keras)

@@ -197,6 +197,7 @@ def test_a_page_can_paint_what_a_choice_leads_to(
     assert told["source"] == explorer._controls.source.value
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 @pytest.mark.parametrize("names", ["keras", "both", "torchvision"])
 def test_every_entry_of_the_layer_list_leads_to_the_kernels_album(

@@ -271,6 +271,7 @@ def command(of: Of) -> list[Pixels]:
     return [png(Path("picture.png").read_bytes())]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", ["everything", "dark_background", "ggplot"])
 @pytest.mark.parametrize("drawn", [comparison, animation, atlas, command])

@@ -625,6 +625,7 @@ def test_no_name_is_code(hostile: LayerExplorer, hostile_mode: str, tmp_path: Pa
     explorer.close()
 
 
+@pytest.mark.slow
 def test_no_name_is_code_in_the_notebook_of_the_demo(tmp_path: Path) -> None:
     path = tmp_path / f"{CODE.replace('/', '')}{MARKUP}.png"
     Image.effect_noise((40, 36), 90).save(path)

@@ -206,6 +206,7 @@ def test_arguments_override_those_of_a_state(explore: Explore, photo: Any) -> No
     again.close()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -171,6 +171,7 @@ def test_a_dragged_slider_reads_the_pictures_of_its_last_channel_alone(
     assert pictures_read == []
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_is_reported_only_for_the_displayed_channel(
     explore: Explore, noisy_top: TopActivations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,7 +310,7 @@ def test_a_missing_picture_is_named_and_the_others_are_shown(
     for number in range(6):
         Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
     top = top_activations(extractor, tmp_path, layers=LAYER, k=3, progress=False)
-    first, second, third = (top.images[place] for place in top[LAYER].places(3))
+    first, second = (top.images[place] for place in top[LAYER].places(3)[:2])
     (tmp_path / first).rename(tmp_path / "away")
     explorer = explore(top_images=top, layer=LAYER, channel=3)
     gone, *rest = patches_on_show(explorer)
@@ -340,7 +341,6 @@ def test_a_missing_picture_is_named_and_the_others_are_shown(
     explorer.channel = 3
     assert f"{second}&#x27; has changed" in patches(explorer).problem.value
     assert patches_on_show(explorer)[0].picture.layout.display is None
-    assert third
 
 
 def test_images_that_were_given_in_memory(

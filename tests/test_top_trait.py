@@ -55,6 +55,7 @@ def test_it_can_be_set_replaced_and_removed_later(
     assert problem(explorer) == ""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("wrong", [5, "top.npz", {}])
 def test_other_values_are_refused(
     explore: Explore, noisy_top: TopActivations, wrong: object

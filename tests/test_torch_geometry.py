@@ -112,6 +112,7 @@ def seen_by(network: nn.Module, image: RGB8, row: int, column: int) -> tuple[int
 
 
 # PyTorch warns that uneven padding needs a copy.
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_unit_sees_the_pixels_on_which_it_depends(name: str, picture: RGB8) -> None:

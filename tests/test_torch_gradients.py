@@ -165,6 +165,7 @@ def test_grad_cam_needs_one_vector(photo: RGB8) -> None:
         attribute(extractor, photo, "0", method="grad_cam")
 
 
+@pytest.mark.slow
 def test_values_without_a_gradient(photo: RGB8) -> None:
     class Signs(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

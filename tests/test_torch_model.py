@@ -141,6 +141,7 @@ def test_networks_of_torchvision_have_the_maps_that_hooks_see(name: str, photo: 
     assert_as_by_hand(torchvision_network(name), photo, 96)
 
 
+@pytest.mark.slow
 def test_maps_with_their_channels_last_are_shown_upright(photo: RGB8) -> None:
     network = torchvision_network("convnext_tiny")
     activations = FeatureExtractor(model=network, preprocess=scaled, size=(64, 96))(photo)

@@ -156,6 +156,7 @@ def test_the_map_covers_only_the_receptive_field(explore: Explore, active: dict[
     np.testing.assert_array_equal(canvas_of(explorer), plain)
 
 
+@pytest.mark.slow
 def test_the_opacity_is_the_overlays(explore: Explore, active: dict[str, Any]) -> None:
     explorer = explore(**active)
     plain = canvas_of(explorer)

@@ -102,6 +102,7 @@ def assert_shows(page: Page, top: TopActivations, folder: Path, layer: str, chan
     assert float(mean) == pytest.approx(strongest.mean[channel], rel=5e-4)
 
 
+@pytest.mark.slow
 def test_a_layer_and_a_channel_by_keyboard_from_a_file(
     browser: BrowserContext, top: TopActivations, folder: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ comparison
 CANVAS = "comparison.canvas"
 
 
+@pytest.mark.slow
 def test_a_comparison_is_used_like_an_explorer(lab: OpenNotebook) -> None:
     page = lab(CELL, viewport=(1400, 1050))
     picture = page.wait_picture_equal(CANVAS)

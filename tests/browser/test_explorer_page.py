@@ -113,6 +113,7 @@ def test_a_bad_entry_shows_an_error_under_the_controls(front_end: OpenNotebook) 
     assert page.console_errors() == []
 
 
+@pytest.mark.slow
 def test_a_zoom_is_kept_across_layers_and_home_resets_it(lab: OpenNotebook) -> None:
     page = lab(RANDOM)
     whole = page.wait_picture_equal(CANVAS)
@@ -190,12 +191,12 @@ def test_nothing_is_marked_when_the_mouse_has_crossed_the_picture(front_end: Ope
     assert page.errors() == []
 
 
+@pytest.mark.slow
 def test_a_dragged_slider_ends_on_the_picture_of_its_channel(lab: OpenNotebook) -> None:
     page = lab(RANDOM, "explorer.layer = 'block5_conv1'")
     picture = page.wait_picture_equal(CANVAS)
     for fraction in (0.9, 0.1, 0.6, 0.3, 0.95):
         page.drag_slider("channel", fraction)
-    page.page.wait_for_function("() => true")
     picture = page.wait_picture_equal(CANVAS, unlike=picture)
     assert page.ask("explorer.channel") > 450
     assert page.ask(

@@ -152,6 +152,7 @@ def test_nothing_moves_when_an_error_is_shown(lab: OpenNotebook) -> None:
     expect(line).to_be_visible()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("width", [700, 1280])
 def test_a_narrow_page_has_the_strips_buttons(lab: OpenNotebook, width: int) -> None:
     page = lab(EXPLORER, viewport=(width, 1000))

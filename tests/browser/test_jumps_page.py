@@ -111,6 +111,7 @@ other
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_location_is_the_same_place_in_a_smaller_map(lab: OpenNotebook) -> None:
     page = lab(DEEP, "explorer.panel, explorer.location = 'Location', (20, 90)")
     expect(page.control("column").locator("input")).to_have_value("90")

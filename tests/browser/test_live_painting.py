@@ -45,6 +45,7 @@ from .sight import (
 pytestmark = pytest.mark.browser
 
 
+@pytest.mark.slow
 def test_a_step_is_painted_while_the_kernel_is_busy(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
@@ -181,6 +182,7 @@ def test_the_mouse_is_answered_while_the_kernel_has_other_work(lab: OpenNotebook
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_page_keeps_no_more_than_its_budget(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
@@ -289,6 +291,7 @@ def test_modes_and_ranges_are_on_the_page_before_the_kernel_answers(lab: OpenNot
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_location_stays_marked_while_the_page_paints(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.location = 20, 6")
@@ -369,10 +372,12 @@ def test_playing_goes_on_while_the_kernel_has_other_work(lab: OpenNotebook) -> N
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_no_exact_value_of_another_channel_is_said(lab: OpenNotebook) -> None:
     assert_says_no_value_of_another_channel(lab(EXPLORER))
 
 
+@pytest.mark.slow
 def test_a_channel_set_in_the_kernel_is_not_undone_by_the_next_click(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
@@ -390,6 +395,7 @@ def test_a_channel_set_in_the_kernel_is_not_undone_by_the_next_click(lab: OpenNo
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_what_only_the_kernel_knows_is_dimmed_until_it_arrives(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.panel = 'Display'")
@@ -448,6 +454,7 @@ def test_a_step_back_restores_the_texts_while_the_kernel_is_busy(lab: OpenNotebo
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_step_after_a_key_for_the_kernel_starts_from_its_result(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.open_channel(200)")
@@ -464,6 +471,7 @@ def test_a_step_after_a_key_for_the_kernel_starts_from_its_result(lab: OpenNoteb
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_key_for_the_kernel_does_not_overtake_earlier_steps(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)

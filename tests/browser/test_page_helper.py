@@ -114,6 +114,7 @@ def test_keys_on_the_picture_reach_python(front_end: OpenNotebook) -> None:
     assert page.console_errors() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lab", "notebook7"])
 def test_the_notebook_takes_no_key_of_the_explorer(
     name: str, request: pytest.FixtureRequest
@@ -135,6 +136,7 @@ def test_the_notebook_takes_no_key_of_the_explorer(
     assert page.console_errors() == []
 
 
+@pytest.mark.slow
 def test_chords_and_shift_enter_work_as_usual(lab: OpenNotebook) -> None:
     page = opened(lab, f"runs = globals().get('runs', 0) + 1\n{ONE}", "'another cell'")
     page.page.evaluate(
@@ -161,6 +163,7 @@ def test_chords_and_shift_enter_work_as_usual(lab: OpenNotebook) -> None:
     assert page.console_errors() == []
 
 
+@pytest.mark.slow
 def test_controls_keep_the_keys_that_they_need(front_end: OpenNotebook) -> None:
     page = opened(front_end, ONE, "'another cell'", "'and one more'")
     page.press_slider("channel", ["ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft"])
@@ -187,6 +190,7 @@ def test_controls_keep_the_keys_that_they_need(front_end: OpenNotebook) -> None:
     assert page.console_errors() == []
 
 
+@pytest.mark.slow
 def test_a_held_key_does_not_run_ahead_of_a_slow_kernel(lab: OpenNotebook) -> None:
     page = opened(lab, STAND_INS + "\none = stand_in(delay=0.2)\none.box")
     page.click_canvas((0.5, 0.5))

@@ -113,6 +113,7 @@ ODD_FRAMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "frames",
     [

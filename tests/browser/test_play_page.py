@@ -79,6 +79,7 @@ def test_it_plays_pauses_and_follows_the_slider(front_end: OpenNotebook) -> None
     page.screenshot(f"{page.server.front_end}-play-panel")
 
 
+@pytest.mark.slow
 def test_a_slow_kernel_is_not_overrun(front_end: OpenNotebook) -> None:
     page = front_end(PANEL)
     page.ask("setattr(host, 'busy', 0.3)")
