@@ -275,7 +275,6 @@ def test_a_failing_page_says_why_and_the_kernel_of_each_visit_is_shut_down(
         urllib.request.urlopen(address, timeout=5)
 
 
-@pytest.mark.slow
 def test_a_page_ends_its_own_kernel_and_no_other_site_can(tmp_path: Path) -> None:
     picture = tmp_path / "cat.png"
     Image.fromarray(np.ascontiguousarray(sample_image()[:64, :64])).save(picture)

@@ -244,7 +244,6 @@ def test_random_is_he_normal_and_always_the_same() -> None:
 # The user's settings -----------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_settings_and_names_are_left_as_they_were() -> None:
     import keras
 

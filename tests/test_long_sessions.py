@@ -154,7 +154,6 @@ def test_closed_explorers_are_freed(extractor: FeatureExtractor, photo: Any) -> 
     assert memory() - held < 20 + megabytes / 2
 
 
-@pytest.mark.slow
 @pytest.mark.sampled
 @pytest.mark.parametrize("make", KINDS)
 def test_a_closed_explorer_is_freed_with_its_last_variable(

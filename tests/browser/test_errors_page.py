@@ -75,7 +75,6 @@ def tab_to(page: NotebookPage, selector: str) -> None:
     raise AssertionError(f"Tab does not reach {selector}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "front_end", ["lab", pytest.param("voila", marks=pytest.mark.slow)], indirect=True
 )

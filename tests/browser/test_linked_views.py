@@ -278,7 +278,6 @@ other
     unharmed(page)
 
 
-@pytest.mark.slow
 def test_quick_actions_end_on_the_right_picture(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     first = page.wait_picture_equal(CANVAS)

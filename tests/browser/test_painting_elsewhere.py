@@ -113,7 +113,6 @@ ODD_FRAMES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "frames",
     [

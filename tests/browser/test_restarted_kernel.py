@@ -23,7 +23,6 @@ SAVE = "jupyterapp.commands.execute('docmanager:save')"
 SHOWN = "document.querySelector('.jupyter-matplotlib-canvas-div canvas')?.width > 300"
 
 
-@pytest.mark.slow
 def test_the_picture_stays_on_the_open_page_and_in_the_file(lab: OpenNotebook) -> None:
     page, _, before = restarted(lab, "test_the_picture_stays*.ipynb")
     page.press_slider("channel", "ArrowRight")

@@ -99,8 +99,7 @@ def _block_item(activations: Activations, layers: list[LayerInfo], face: str) ->
         "title": title.replace("block", "block ") if title[-1:].isdigit() else title,
         "value": face,
         "tip": f"{face} · {rows} × {columns} × {channels}",
-        # The picture chooses a block's only layer.
-        "buttons": buttons if len(layers) > 1 else [],
+        "buttons": buttons,
         "note": f"{rows} × {columns} × {channels}",
     }
 
