@@ -98,6 +98,7 @@ def test_the_numbers_of_a_colorbar_are_written_out(
     assert [*numbers] == pytest.approx((np.array(said) - low) / (high - low))
 
 
+@pytest.mark.slow
 def test_a_step_with_another_range_changes_the_numbers_on_the_canvas(
     made: Activations, shown: FeatureFigure
 ) -> None:

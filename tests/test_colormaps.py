@@ -195,6 +195,7 @@ def test_an_invalid_list_of_channels_is_refused(
         render(exact(photo), LAYER, "channel", channels=wrong)
 
 
+@pytest.mark.slow
 def test_channel_and_channels_are_each_kept_for_their_modes(
     explore: Explore, exact: FeatureExtractor
 ) -> None:

@@ -53,6 +53,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_set, "_MOST", 8)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small_shards")
 def test_one_worker_gives_the_result_without_a_cluster(
     one: Any, folder: Path, tmp_path: Path

@@ -160,6 +160,7 @@ def test_a_layer_before_its_relu_is_marked_too(make: Make, photo: RGB8) -> None:
     assert [n for n, line in panel._lines.items() if line.button.value] == ["block3_conv1"]
 
 
+@pytest.mark.slow
 def test_distances_are_computed_once_for_a_pair(
     make: Make, photo: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -417,6 +417,7 @@ def test_no_callback_lets_an_error_escape(
     comparison.close()
 
 
+@pytest.mark.slow
 def test_an_error_while_restoring_the_controls_is_shown_too(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

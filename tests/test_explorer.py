@@ -256,6 +256,7 @@ def test_a_bad_argument_makes_no_explorer(
     assert set(_instances) == alive
 
 
+@pytest.mark.slow
 def test_an_unknown_argument_names_the_nearest(make: Make) -> None:
     with pytest.raises(TypeError, match=r"argument 'chanel' is not known: did you mean 'channel'"):
         make(chanel=3)
@@ -434,6 +435,7 @@ def test_the_code_makes_the_same_picture_in_a_fresh_process(
     assert np.array_equal(np.load(rgba), explorer.rendering.rgba)
 
 
+@pytest.mark.slow
 def test_code_names_files_and_the_sample(make: Make, picture: Pixels, tmp_path: Path) -> None:
     path = tmp_path / "my cat's.png"
     Image.fromarray(picture).save(path)

@@ -376,6 +376,7 @@ BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "
 OTHERS = ("mean", "argmax", "composite", "rainbow", "groups")
 
 
+@pytest.mark.slow
 def test_every_mode_has_a_button_or_is_one_of_the_others(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -244,6 +244,7 @@ def test_methods_that_need_a_network_raise(
     assert explorer.rendering is before
 
 
+@pytest.mark.slow
 def test_panels_that_need_a_network_say_so(
     explorer: LayerExplorer, noisy_top: TopActivations, made: Activations
 ) -> None:

@@ -225,6 +225,7 @@ def test_a_layer_before_the_last_pool(
         assert_near(found.values, enlarged(cam, (224, 224)))
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 def test_pixels_outside_the_classifiers_view_get_zero(
     extractor: FeatureExtractor, with_classes: Predictor, square: RGB8

@@ -756,6 +756,7 @@ def test_a_layer_without_a_gradient_is_refused(keras: Any, photo: RGB8) -> None:
         assert found.samples == 9
 
 
+@pytest.mark.slow
 def test_preprocessing_with_a_gradient_and_without(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     model = keras.Sequential(

@@ -328,6 +328,7 @@ def test_the_page_does_not_request_grids(explore: Explore) -> None:
     assert explorer._page.scene["paintable"]
 
 
+@pytest.mark.slow
 def test_a_sheet_belongs_to_the_current_figure(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=5)
     page = Page(explorer)
@@ -553,6 +554,7 @@ def test_the_album_of_a_layer_is_the_same_when_it_comes_back(explore: Explore) -
     assert page.scene["album"] == first
 
 
+@pytest.mark.slow
 def test_a_reloaded_page_gets_frames_again(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
     page = Page(explorer)

@@ -140,6 +140,7 @@ def test_what_a_person_changes_elsewhere_appears_with_the_next_step(
     assert_as_drawn_whole(shown)
 
 
+@pytest.mark.slow
 def test_a_title_longer_than_the_side_leaves_nothing_behind(
     made: Activations, shown: FeatureFigure
 ) -> None:

@@ -467,6 +467,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     assert names(keras_folder()) == [NAME]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_networks")
 def test_a_good_file_in_the_second_folder_is_used_once_it_exists(
     home: Path, expected: Arrays, monkeypatch: pytest.MonkeyPatch

@@ -107,6 +107,7 @@ def test_the_layers_are_found_behind_any_prefix(prefix: str) -> None:
     assert assert_taken({**more, **behind(prefix)}) == ""
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.lists(st.text(min_size=1), max_size=3))
 def test_any_prefix_at_all(parts: list[str]) -> None:
@@ -182,6 +183,7 @@ CONTAINERS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.lists(CONTAINERS, max_size=2), st.sampled_from(["", "features.", "module.vgg."]))
 def test_any_containers_a_few_levels_deep(wraps: list[Callable[[Any], Any]], prefix: str) -> None:

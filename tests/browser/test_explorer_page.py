@@ -206,6 +206,7 @@ def test_a_dragged_slider_ends_on_the_picture_of_its_channel(lab: OpenNotebook) 
     )
 
 
+@pytest.mark.slow
 def test_two_explorers_are_independent_until_linked(lab: OpenNotebook) -> None:
     where = "layer='block1_conv1', channel=0"
     second = f"other = LayerExplorer(sample_image(), weights='random', size=96, {where})\nother"
