@@ -38,7 +38,9 @@ def verdict(answer: str, complaint: str, exceptions: Mapping[str, str]) -> tuple
     except (ValueError, KeyError, TypeError):
         last = (complaint.strip().splitlines() or ["it printed nothing"])[-1]
         if _UNREACHED.search(complaint):
-            return 0, [f"audit: could not ask for known vulnerabilities; there may be some: {last}"]
+            return 0, [
+                f"audit: could not ask for known vulnerabilities ({last}); there may be some."
+            ]
         return 2, [f"audit: pip-audit failed: {last}"]
     asked = [package for package in packages if "vulns" in package]
     if not asked:
@@ -53,7 +55,7 @@ def verdict(answer: str, complaint: str, exceptions: Mapping[str, str]) -> tuple
             if why is None:
                 status = 1
                 fixed = " or ".join(found.get("fix_versions", ())) or "no version yet"
-                lines.append(f"{what}, mended in {fixed}")
+                lines.append(f"{what}, fixed in {fixed}")
             else:
                 lines.append(f"{what}, let pass: {why}")
     left = len(packages) - len(asked)

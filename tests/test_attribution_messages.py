@@ -142,3 +142,32 @@ def test_an_interrupt_waits_until_tensorflow_returns(
         with pytest.raises(KeyboardInterrupt):
             asked(pictures)
     assert done == ["_values", "_gradients"]
+
+
+def test_values_that_are_not_finite_are_refused(keras: Any) -> None:
+    inputs = keras.Input((8, 8, 3))
+    conv = keras.layers.Conv2D(2, 3, padding="same", name="conv")
+    model = keras.Model(inputs, conv(inputs))
+    conv.set_weights([np.full((3, 3, 3, 2), np.nan), np.zeros(2)])
+    pixels = np.full((8, 8, 3), 90, np.uint8)
+    with pytest.warns(UserWarning, match="NaN"):
+        made = FeatureExtractor(model=model)(pixels)
+    for method in OF_UNITS:
+        with pytest.raises(ValueError, match=r"layer 'conv' has NaN .* nothing can be attributed"):
+            attribute(FeatureExtractor(model=model), made, "conv", 0, (4, 4), method=method)
+
+
+def test_nan_elsewhere_in_a_channel_is_no_change_of_the_weights(keras: Any) -> None:
+    inputs = keras.Input((8, 8, 3))
+    logarithm = keras.layers.Lambda(keras.ops.log, name="logarithm")
+    model = keras.Model(inputs, logarithm(inputs))
+    pixels = np.full((8, 8, 3), 90, np.uint8)
+    pixels[0] = 0
+    extractor = FeatureExtractor(model=model)
+    with pytest.warns(UserWarning, match="infinite"):
+        made = extractor(pixels)
+    found = attribute(extractor, made, "logarithm", 0, (4, 4))
+    assert (found.message, found.value) == ("", pytest.approx(np.log(90)))
+    assert found.values[4, 4] == pytest.approx(1 / 90)
+    with pytest.raises(ValueError, match=r"infinite for the baseline, .* pass another baseline="):
+        attribute(extractor, made, "logarithm", 0, (4, 4), method="integrated_gradients")

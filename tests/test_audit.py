@@ -27,7 +27,7 @@ def answer(*packages: dict[str, Any]) -> str:
     [
         (answer(GOOD), "", 0, "asked about 1 packages."),
         (answer(GOOD, UNKNOWN), "", 0, "asked about 1 packages, 1 more are not known"),
-        (answer(GOOD, BAD), "Found 1 known vulnerability", 1, "mended in 10.1"),
+        (answer(GOOD, BAD), "Found 1 known vulnerability", 1, "fixed in 10.1"),
         (answer(UNKNOWN), "", 0, "could not ask"),
         ("", "requests.exceptions.ConnectionError: Failed to resolve 'x'", 0, "could not ask"),
         ("", "timed out after 300 seconds", 0, "could not ask"),

@@ -329,7 +329,6 @@ def test_only_the_last_waiting_paint_is_done(shown: Shown) -> None:
     assert painted == [3, 9]
 
 
-@pytest.mark.slow
 def test_a_waiting_redraw_is_not_lost_to_a_later_paint(shown: Shown) -> None:
     canvas, page = shown.canvas, shown.page
     page.opens()

@@ -274,7 +274,7 @@ def test_the_page_runs_nothing_and_its_links_are_what_was_named(work: Path) -> N
     [
         ([], "no file to write is given: pass -o sheet.png, --html sheet.html or both."),
         (["-o", "a.jpg"], "--output 'a.jpg' does not end in .png: choose a name that does."),
-        (["--html", "a.png"], "path 'a.png' does not end in .html: name it so."),
+        (["--html", "a.png"], "path 'a.png' does not end in .html: change its suffix."),
         (["-o", "no/a.png"], "path 'no/a.png' lies in a folder that does not exist "),
         (["-o", "a.png", "--layer", "block9"], "--layer 'block9' is not known: "),
         (["-o", "a.png", "--channels", "64"], "--channels 64 is not in layer 'block1_conv2', "),

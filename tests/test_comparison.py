@@ -601,7 +601,6 @@ def test_a_list_of_two_pictures_is_sent_to_compare(
 # Saving and closing -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_saved_picture_is_the_shown_one(make: Make, tmp_path: Path) -> None:
     comparison = make(channel=3, location=(5, 5))
     path = tmp_path / "pair.png"

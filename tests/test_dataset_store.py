@@ -201,7 +201,7 @@ def test_a_momentary_failure_is_reported_and_not_cached(
     assert computed.since() == 0
 
 
-def test_a_file_that_changes_before_it_is_decoded_has_the_digest_of_what_was_decoded(
+def test_a_file_that_changes_before_decoding_is_stored_under_its_decoded_bytes(
     exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "changing.png"

@@ -435,7 +435,6 @@ def test_the_code_makes_the_same_picture_in_a_fresh_process(
     assert np.array_equal(np.load(rgba), explorer.rendering.rgba)
 
 
-@pytest.mark.slow
 def test_code_names_files_and_the_sample(make: Make, picture: Pixels, tmp_path: Path) -> None:
     path = tmp_path / "my cat's.png"
     Image.fromarray(picture).save(path)

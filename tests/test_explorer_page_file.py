@@ -282,7 +282,7 @@ def test_the_page_opens_with_the_state_of_the_explorer(
     explorer.before_relu = True
     explorer.to_html(tmp_path / "page.html")
     assert header(Page(tmp_path / "page.html"))["first"]["layer"] == "features.5"
-    with pytest.raises(ValueError, match=r"page.png' does not end in .html: name it so"):
+    with pytest.raises(ValueError, match=r"page.png' does not end in .html: change its suffix"):
         explorer.to_html(tmp_path / "page.png")
 
 
@@ -302,7 +302,11 @@ def test_a_mode_that_needs_a_kernel_warns(
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [
-        ({"path": "page.png"}, ValueError, "path '.*page.png' does not end in .html: name it so"),
+        (
+            {"path": "page.png"},
+            ValueError,
+            "path '.*page.png' does not end in .html: change its suffix",
+        ),
         ({"path": 3}, TypeError, "path 3 is not a file path: pass a string or a Path"),
         ({"path": "folder.html"}, IsADirectoryError, "folder.html' is a folder: name a file in it"),
         ({"path": f"{'x' * 300}.html"}, OSError, r"x.html' cannot be written \(File name too long"),

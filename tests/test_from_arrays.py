@@ -178,7 +178,7 @@ def test_saving_and_loading_restores_the_activations(made: Activations, tmp_path
         np.testing.assert_array_equal(again[name], made[name])
 
 
-def test_functions_of_activations_accept_these(made: Activations, tmp_path: Path) -> None:
+def test_plot_to_html_rank_and_to_xarray_accept_arrays(made: Activations, tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
     axes = plot(made, "layer1.0", "grid", ax=Figure().subplots())
@@ -244,7 +244,6 @@ def test_methods_that_need_a_network_raise(
     assert explorer.rendering is before
 
 
-@pytest.mark.slow
 def test_panels_that_need_a_network_say_so(
     explorer: LayerExplorer, noisy_top: TopActivations, made: Activations
 ) -> None:
@@ -265,7 +264,9 @@ def test_panels_that_need_a_network_say_so(
     ("name", "value"),
     [("weights", "random"), ("network", "vgg16"), ("size", 64), ("preprocess", abs)],
 )
-def test_arguments_of_a_network_are_refused(name: str, value: Any, made: Activations) -> None:
+def test_network_arguments_are_refused_with_activations(
+    name: str, value: Any, made: Activations
+) -> None:
     with pytest.raises(ValueError, match=f"{name} .* was given with activations, .* computed"):
         LayerExplorer(made, **{name: value})
 

@@ -111,7 +111,6 @@ def test_calling_the_model_directly_gives_the_same_maps(
         np.testing.assert_array_equal(maps, others)
 
 
-@pytest.mark.slow
 def test_names_and_maps_outlive_a_cleared_session(
     extractor: FeatureExtractor, activations: Activations, weights: ResolvedWeights
 ) -> None:

@@ -226,7 +226,6 @@ def test_a_layer_before_the_last_pool(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled
 def test_pixels_outside_the_classifiers_view_get_zero(
     extractor: FeatureExtractor, with_classes: Predictor, square: RGB8
 ) -> None:

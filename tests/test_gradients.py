@@ -199,7 +199,6 @@ def test_it_is_exactly_zero_outside_the_receptive_field(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     "layer",
     ["features.12", "features.2", "features.7", "block2_pool", "features.21", "features.30"],
@@ -756,7 +755,6 @@ def test_a_layer_without_a_gradient_is_refused(keras: Any, photo: RGB8) -> None:
         assert found.samples == 9
 
 
-@pytest.mark.slow
 def test_preprocessing_with_a_gradient_and_without(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     model = keras.Sequential(

@@ -135,7 +135,7 @@ def test_escape_clears_the_location(explore: Explore) -> None:
     assert problem(explorer) == ""
 
 
-def test_r_resets_everything(explore: Explore, photo: Any) -> None:
+def test_r_resets_everything_but_the_picture(explore: Explore, photo: Any) -> None:
     explorer = explore(
         layer="block3_conv1", channel=4, location=(2, 3), gamma=0.5, overlay=0.25, cmap="magma"
     )

@@ -259,7 +259,7 @@ def test_factors_reproduce_the_kernel_within_float16() -> None:
     assert (np.abs(part.kernel() - exact) <= bound).all()
 
 
-def test_without_removes_the_direction() -> None:
+def test_the_function_without_removes_a_direction() -> None:
     rng = np.random.default_rng(6)
     patches = rng.standard_normal((50, 45)).astype(np.float32)
     before = patches.copy()

@@ -189,7 +189,7 @@ def test_links_lead_to_files_of_the_repository(lesson: Path, notebook: Notebook)
         assert path.exists(), target
 
 
-def test_the_readme_lists_every_lesson() -> None:
+def test_the_readme_of_the_notebooks_lists_every_lesson() -> None:
     listed = (ROOT / "notebooks" / "README.md").read_text("utf-8")
     for lesson in LESSONS:
         assert f"({lesson.name})" in listed

@@ -202,7 +202,6 @@ def test_a_bad_opacity_is_refused_in_a_sentence(explore: Explore, bad: Any) -> N
 # Cost --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_marks_render_nothing_and_draw_no_figure(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,7 +198,6 @@ def test_a_page_can_paint_what_a_choice_leads_to(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled
 @pytest.mark.parametrize("names", ["keras", "both", "torchvision"])
 def test_every_entry_of_the_layer_list_leads_to_the_kernels_album(
     explore: Explore, names: str
@@ -554,7 +553,6 @@ def test_the_album_of_a_layer_is_the_same_when_it_comes_back(explore: Explore) -
     assert page.scene["album"] == first
 
 
-@pytest.mark.slow
 def test_a_reloaded_page_gets_frames_again(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
     page = Page(explorer)

@@ -161,7 +161,6 @@ def test_folding_stops_play(explore: Explore) -> None:
 # Traits and controls -----------------------------------------------------------------------------
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("trait", "description", "value", "after"),
     [

@@ -35,4 +35,6 @@ def test_every_promise_has_a_quick_test() -> None:
 def is_slow(file: str, name: str) -> bool:
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     (found,) = (one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name)
-    return any(ast.unparse(mark) == "pytest.mark.slow" for mark in found.decorator_list)
+    marks = [ast.unparse(mark) for mark in found.decorator_list]
+    marks += [ast.unparse(one) for one in tree.body if ast.unparse(one).startswith("pytestmark")]
+    return any("pytest.mark.slow" in mark for mark in marks)

@@ -272,7 +272,6 @@ def command(of: Of) -> list[Pixels]:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["everything", "dark_background", "ggplot"])
 @pytest.mark.parametrize("drawn", [comparison, animation, atlas, command])
 def test_no_setting_changes_what_else_is_drawn(

@@ -145,7 +145,7 @@ def test_style_matches_the_gram_matrix_and_not_the_picture(
     assert "Gram matrix" in found.caption
 
 
-def test_intermediate_images_are_shown_and_the_same_seed_gives_the_same_bytes(
+def test_intermediate_images_are_yielded_and_the_same_seed_gives_the_same_bytes(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     whole = made(extractor, activations, "block1_conv2", steps=10)

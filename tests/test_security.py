@@ -333,7 +333,7 @@ def saved(tmp_path: Path) -> dict[str, bytes]:
     ids=["48 GB", "1 TB", "negative", "short", "text", "objects", "version"],
 )
 @pytest.mark.usefixtures("little_memory")
-def test_an_array_that_is_less_than_it_says_is_refused_before_there_is_memory_for_it(
+def test_an_array_smaller_than_its_header_claims_is_refused_before_memory_is_allocated(
     name: str, member: bytes, saved: dict[str, bytes], tmp_path: Path
 ) -> None:
     path = tmp_path / "bomb.npz"
@@ -625,7 +625,6 @@ def test_no_name_is_code(hostile: LayerExplorer, hostile_mode: str, tmp_path: Pa
     explorer.close()
 
 
-@pytest.mark.slow
 def test_no_name_is_code_in_the_notebook_of_the_demo(tmp_path: Path) -> None:
     path = tmp_path / f"{CODE.replace('/', '')}{MARKUP}.png"
     Image.effect_noise((40, 36), 90).save(path)

@@ -176,7 +176,7 @@ def test_several_channels_and_variants_give_several_images(extractor: FeatureExt
     )
 
 
-def test_intermediate_images_are_shown_and_an_optimisation_can_be_resumed(
+def test_intermediate_images_are_yielded_and_an_optimisation_can_be_resumed(
     extractor: FeatureExtractor,
 ) -> None:
     whole = made(extractor, "block1_conv2", 4, steps=10)[0]
@@ -306,7 +306,7 @@ def test_a_unit_that_sees_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weights_with_nan_are_refused_in_a_sentence(bad: float) -> None:
+def test_weights_with_nan_or_infinity_are_refused_in_a_sentence(bad: float) -> None:
     extractor = FeatureExtractor(model=padded_model())
     layer = extractor.model.get_layer("padded")
     kernels, bias = layer.get_weights()

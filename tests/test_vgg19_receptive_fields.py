@@ -42,7 +42,7 @@ def positive_copy(network: Any, filters: int | None = None) -> Any:
     return copy
 
 
-def moved_units(network: Any, images: npt.NDArray[np.float32]) -> list[Bools]:
+def changed_units(network: Any, images: npt.NDArray[np.float32]) -> list[Bools]:
     """Return which units are not 0: for each layer, (images, rows, columns)."""
     return [np.asarray(np.any(maps, axis=-1)) for maps in network(images)]
 
@@ -63,7 +63,7 @@ def test_each_box_has_exactly_the_pixels_that_change_the_unit(
         # In image i, all of row (or column) i is lit.
         images = np.zeros((size[axis], *size, 3), np.float32)
         np.moveaxis(images, axis + 1, 1)[range(size[axis]), range(size[axis])] = 1
-        parts = [moved_units(thin, part) for part in np.array_split(images, 7)]
+        parts = [changed_units(thin, part) for part in np.array_split(images, 7)]
         for info, *found in zip(extractor.layers, *parts, strict=True):
             moved = np.concatenate(found)
             units = moved.shape[1:]
@@ -79,7 +79,7 @@ def test_each_box_has_exactly_the_pixels_that_change_the_unit(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_pixel_moves_the_units_whose_box_holds_it(
+def test_a_pixel_changes_the_units_whose_box_holds_it(
     extractor: FeatureExtractor, size: Size
 ) -> None:
     network = positive_copy(extractor.model)
@@ -87,7 +87,7 @@ def test_a_pixel_moves_the_units_whose_box_holds_it(
         image = np.zeros((1, *size, 3), np.float32)
         image[0, y, x] = 1
         y, x = y % size[0], x % size[1]  # noqa: PLW2901 - negative indices
-        for info, (moved,) in zip(extractor.layers, moved_units(network, image), strict=True):
+        for info, (moved,) in zip(extractor.layers, changed_units(network, image), strict=True):
             rows, columns = spans(info, moved.shape, size)
             down = (rows[:, 0] <= y) & (y < rows[:, 1])
             across = (columns[:, 0] <= x) & (x < columns[:, 1])
@@ -95,12 +95,12 @@ def test_a_pixel_moves_the_units_whose_box_holds_it(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_nearest_unit_is_moved_by_the_pixel(extractor: FeatureExtractor, size: Size) -> None:
+def test_the_nearest_unit_changes_with_the_pixel(extractor: FeatureExtractor, size: Size) -> None:
     thin = positive_copy(extractor.model, filters=1)
     for y, x in PIXELS[-2:]:
         image = np.zeros((1, *size, 3), np.float32)
         image[0, y, x] = 1
-        for info, (moved,) in zip(extractor.layers, moved_units(thin, image), strict=True):
+        for info, (moved,) in zip(extractor.layers, changed_units(thin, image), strict=True):
             rows, columns = np.nonzero(moved)
             # Every map covers these pixels, and fields that no border cuts are symmetric. So the
             # nearest unit is in the middle of those that change.

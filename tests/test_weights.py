@@ -428,7 +428,6 @@ def test_a_failed_download_keeps_no_reference_to_its_callers() -> None:
         gc.enable()
 
 
-@pytest.mark.slow
 def test_imagenet_from_the_first_request_to_a_damaged_cache(
     mirror: Mirror, expected: Arrays, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

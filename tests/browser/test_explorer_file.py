@@ -802,7 +802,7 @@ def test_switching_between_both_sides_of_a_relu(
 
 
 @pytest.mark.parametrize(("most", "step"), [(0.27, 2), (0.05, 4)])
-def test_every_value_of_halved_maps_is_unchanged(
+def test_the_kept_values_of_halved_maps_are_right(
     browser: BrowserContext,
     small: Activations,
     tmp_path: Path,

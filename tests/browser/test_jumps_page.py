@@ -20,7 +20,7 @@ from .desk import OpenNotebook
 from .page import NotebookPage
 from .sight import CANVAS, SHAPE, field, unharmed, wait_words
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DEEP = """
 from vgg_widget import LayerExplorer, sample_image
@@ -45,7 +45,6 @@ def assert_stays(page: NotebookPage, layer: str, channel: int, explorer: str = "
     page.wait_picture_equal(f"{explorer}.canvas", index)
 
 
-@pytest.mark.slow
 def test_a_jump_to_a_smaller_layer_lands_on_its_channel(front_end: OpenNotebook) -> None:
     page = front_end(DEEP)
     page.ask("explorer.layer, explorer.channel = 'block3_conv1', 200\nNone")
@@ -73,7 +72,6 @@ def test_a_jump_to_a_smaller_layer_lands_on_its_channel(front_end: OpenNotebook)
     unharmed(page)
 
 
-@pytest.mark.slow
 def test_keys_play_and_links_land_on_their_channel(lab: OpenNotebook) -> None:
     linked = """
 from traitlets import link
@@ -111,7 +109,6 @@ other
     unharmed(page)
 
 
-@pytest.mark.slow
 def test_a_location_is_the_same_place_in_a_smaller_map(lab: OpenNotebook) -> None:
     page = lab(DEEP, "explorer.panel, explorer.location = 'Location', (20, 90)")
     expect(page.control("column").locator("input")).to_have_value("90")
@@ -129,7 +126,6 @@ def test_a_location_is_the_same_place_in_a_smaller_map(lab: OpenNotebook) -> Non
     unharmed(page)
 
 
-@pytest.mark.slow
 def test_a_comparison_and_an_atlas_land_on_their_channel(lab: OpenNotebook, tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures", 3)
     pair = """

@@ -31,10 +31,10 @@ def test_the_picture_stays_on_the_open_page_and_in_the_file(lab: OpenNotebook) -
 
 
 @pytest.mark.slow
-def test_a_page_opened_again_shows_the_picture_and_the_cell_brings_the_explorer_back(
+def test_a_reopened_page_shows_the_picture_and_its_cell_restores_the_explorer(
     lab: OpenNotebook,
 ) -> None:
-    page, first, before = restarted(lab, "test_a_page_opened_again*.ipynb")
+    page, first, before = restarted(lab, "test_a_reopened_page*.ipynb")
     page.page.reload()
     page.page.wait_for_function(SHOWN, timeout=1000 * OPEN_SECONDS)
     page.page.wait_for_function("harness.idle()", timeout=1000 * OPEN_SECONDS)

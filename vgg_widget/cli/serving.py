@@ -27,8 +27,8 @@ from vgg_widget.weights.applications import checked_network
 ADDRESS = "127.0.0.1"
 """The address on which every server listens; other machines cannot reach it."""
 
-# Signals that shut the server down cleanly. A closed terminal sends SIGHUP, which Windows lacks.
 _STOP_SECONDS = 15
+# Signals that shut the server down cleanly. A closed terminal sends SIGHUP, which Windows lacks.
 _STOP_SIGNALS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)])]
 
 

@@ -37,7 +37,7 @@ WHY_PANEL = "Why"
 class Request(NamedTuple):
     """One map: the identity of its activations, and the arguments of `attribute`."""
 
-    maps_id: int
+    activations_id: int
     layer: str
     channel: int | None
     location: tuple[int, int] | None
@@ -64,7 +64,7 @@ class Attributing:
         self._later = Later(explorer)
         # For the current activations, and for those about to become current.
         self._results: dict[Request, Attribution | str] = {}
-        # Kept alive, since known maps are keyed by the identity of their activations.
+        # Kept alive, since results are keyed by the identity of their activations.
         self._each: tuple[Activations, ...] = ()
         self._prepared: tuple[Activations, ...] = ()
         self._settings: DisplaySettings | None = None
@@ -177,7 +177,9 @@ class Attributing:
     def _keep_only(self, kept: Sequence[Activations]) -> None:
         known = {id(one) for one in kept}
         self._results = {
-            request: found for request, found in self._results.items() if request.maps_id in known
+            request: found
+            for request, found in self._results.items()
+            if request.activations_id in known
         }
 
     def _requests_for(
@@ -198,13 +200,13 @@ class Attributing:
         }
         if settings.attribution == CLASS_METHOD:
             what |= {"channel": None, "location": None, "target": settings.attribution_class}
-        requests = [Request(maps_id=id(one), randomised=None, **what) for one in each]
+        requests = [Request(activations_id=id(one), randomised=None, **what) for one in each]
         first = self.randomised
         if first is not None and _is_at_or_before(each[0], first, layer):
             if settings.attribution != CLASS_METHOD:
                 # With shuffled weights most units are 0 after their ReLU and have no gradient.
                 what["layer"] = each[0].before_relu(layer) or layer
-            requests += [Request(maps_id=id(one), randomised=first, **what) for one in each]
+            requests += [Request(activations_id=id(one), randomised=first, **what) for one in each]
         return tuple(requests)
 
     def _request(self, location: tuple[int, int] | None, *, pointing: bool = False) -> None:
@@ -291,7 +293,7 @@ class Attributing:
         try:
             return attribute(
                 self._explorer.extractor,
-                next(one for one in each if id(one) == request.maps_id),
+                next(one for one in each if id(one) == request.activations_id),
                 request.layer,
                 request.channel,
                 request.location,

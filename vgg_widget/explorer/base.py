@@ -392,7 +392,7 @@ class ExplorerBase(ExplorerBox):
     def _draw_picture(self) -> None:
         layer = self.settings.layer
         under = (getattr(self, self._computed_trait), layer, self.main_rendering.tiles)
-        # With another channel or mode alone, the mouse is still over the same unit.
+        # If only the channel or the mode changes, the mouse is still over the same unit.
         if under != self._under_mouse:
             self._under_mouse = under
             self._pointing.forget()

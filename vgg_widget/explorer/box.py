@@ -25,8 +25,8 @@ from vgg_widget.support.messages import briefly, nearest, unknown_choice
 LOCK = threading.RLock()
 
 # A link between traits passes on one trait at a time. Half-way through a jump, the follower would
-# fit its old channel to the new layer, and the link would pass that channel back. So this records
-# the box that leads, and the boxes that must catch up after all of its changes.
+# fit its old channel to the new layer, and the link would pass that channel back. So
+# `_leader` records the box that changes, and `_behind` those that must follow after all changes.
 _leader: list[ExplorerBox] = []
 _behind: dict[ExplorerBox, None] = {}
 

@@ -67,7 +67,7 @@ class Comparison(ExplorerBase):
     _computed_trait, _rendered_trait = "pair", "renderings"
     _inches = PAIR_INCHES
     pictured = "both pictures"
-    # As high as the screen.
+    # At this width the figure is as high as the screen.
     _widest = int(PAIR_INCHES[0] * DPI) + TOOLBAR_PIXELS
     _description = "Two input images, beside each a picture of the layer, and their difference"
     _busy_words = "Computing all layers of both images …"
@@ -181,7 +181,7 @@ class Comparison(ExplorerBase):
         return self.pair.first.image, self.pair.second.image
 
     def distribution(self) -> tuple[str, Rendering]:
-        """Return the text that both pictures are counted, and the histogram's source."""
+        """Return which pictures the histogram counts, and its source."""
         shown = self.renderings
         assert shown is not None
         return "both pictures together", shown.both

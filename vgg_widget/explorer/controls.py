@@ -178,7 +178,7 @@ class Controls:
         parts.set_value(self.cmap, self._explorer.cmap)
 
     def _mode_chosen(self, mode: str | None) -> None:
-        # If the mode is elsewhere, no button is pressed, or nothing is selected in the list.
+        # A mode in the list leaves no button pressed; a mode with a button, nothing selected.
         if mode:
             self._explorer.choose(mode=mode)
         self._show_mode(self._explorer.mode)

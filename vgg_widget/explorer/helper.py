@@ -130,7 +130,7 @@ class PageHelper(anywidget.AnyWidget):
         try:
             self._on_key(content.get("key", ""))
         finally:
-            # Until then, the page holds the next key back.
+            # The page holds the next key back until it receives this.
             self.send({"kind": "answered"})
 
     def _dispatch_message(self, content: dict[str, Any]) -> None:

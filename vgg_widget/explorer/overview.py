@@ -35,7 +35,7 @@ _SIDE = 112
 
 
 class NetworkStrip:
-    """The image and the network's blocks, with a small button for each layer."""
+    """The image and the network's blocks, with a small button for each layer of a block."""
 
     def __init__(self, explorer: ExplorerBase) -> None:
         self._explorer = explorer

@@ -102,12 +102,12 @@ class PagePainter:
         self._figure = next(self._figures)
         self._activations_ref: Callable[[], Activations | None] = lambda: None
         self._albums: dict[Album, int] = {}
-        # Albums with lower names belong to another image.
+        # Albums with lower numbers belong to another image.
         self._since = 0
         self._shown: Album | None = None
         self._settings: DisplaySettings | None = None
         # The figure on which a page reported that it cannot paint.
-        self._unusable = 0
+        self._unpaintable_figure = 0
         self._announced = self._needs_drawing = False
         canvas.before_drawing = self._before_drawing
         canvas.kept_back = lambda: page.send({"kind": "kept"})
@@ -187,7 +187,7 @@ class PagePainter:
             "album": 0,
             "next": following,
             "since": self._since,
-            "paintable": self._shown is not None and self._figure != self._unusable,
+            "paintable": self._shown is not None and self._figure != self._unpaintable_figure,
         }
 
     def _album(self, settings: DisplaySettings, activations: Activations) -> Album | None:
@@ -217,7 +217,11 @@ class PagePainter:
                 self._page.scene = scene | {"turn": turn}
             return
         album = self._album(explorer.settings, explorer.measured)
-        places = None if album is None or self._figure == self._unusable else self._view.on_canvas()
+        places = (
+            None
+            if album is None or self._figure == self._unpaintable_figure
+            else self._view.on_canvas()
+        )
         if album is None or places is None:
             return
         sheet = self._sheet(album)
@@ -368,7 +372,7 @@ class PagePainter:
     def _on_cannot_paint(self, report: dict[str, Any]) -> None:
         # Another page of this kernel may have a finer screen, or another size.
         if self._page.scene["album"] and self._page.scene["number"] == report["scene"]:
-            self._unusable = self._figure
+            self._unpaintable_figure = self._figure
             self._announced = True
             try:
                 self._close(0)

@@ -29,7 +29,7 @@ FITTING = {"description_width": "max-content"}
 class DescribedImage(widgets.Image):  # type: ignore[misc]
     """An image whose tooltip is also its name for screen readers."""
 
-    # The page shows no tooltip on a widget that has no description trait, not even an empty one.
+    # The page shows tooltips only on widgets with a description trait, even an empty one.
     description = Unicode("", help="Always empty: the tooltip describes the image.").tag(sync=True)
 
 

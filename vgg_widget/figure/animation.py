@@ -23,10 +23,10 @@ from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.pictures.rendering import (
     STRONGEST,
-    asked_channels,
     choose_channels,
     nearest_channels,
     render,
+    requested_channels,
 )
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
@@ -47,7 +47,7 @@ Progress = Callable[[int, int], object]
 # per second.
 _SHORTEST, _LONGEST = 0.02, 655.35
 _SMALLEST_WIDTH, _LARGEST_WIDTH = 200, 3000
-# Enough samples for the colours of modes without a colorbar, which shows all colours in each frame.
+# A colorbar has all colours in every frame; modes without one need several samples.
 _SAMPLES = 6
 
 
@@ -159,7 +159,7 @@ def frames(
             for number in choose_channels(activations, layer, registered, channel=one)
         ]
     else:
-        some, alone = asked_channels(registered, channel, numbers), registered.takes == "one"
+        some, alone = requested_channels(registered, channel, numbers), registered.takes == "one"
         steps = []
         for name in activations if layers is None else layers:
             count = activations.info(name).channels
@@ -281,7 +281,7 @@ def save_gif(
     >>> save_gif("channels.gif", FigureFrames(walk), 0.1)
     """
     if Path(path).suffix.lower() != ".gif":
-        raise ValueError(f"path {os.fspath(path)!r} does not end in .gif: name it so.")
+        raise ValueError(f"path {os.fspath(path)!r} does not end in .gif: change its suffix.")
     with atomic_write(path) as draft, draft.open("wb") as stream:
         write_gif(stream, images, seconds, progress=progress)
 

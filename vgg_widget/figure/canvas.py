@@ -68,7 +68,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self._page_is_there = False
         self._page_is_ready = False
         self._pending_paint: Callable[[], object] | None = None
-        # The first column changed since the last complete frame; None or 0 requires another one.
+        # The first column changed since the last complete frame; None or 0: send a complete frame.
         self._left: int | None = None
         self._arrival_time: float | None = None
         self._page_waits = False
@@ -160,7 +160,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self.paint_idle(self.draw)
 
     def paint_idle(self, paint: Callable[[], object]) -> None:
-        """Paint once the page is ready: the last painting requested, unless a drawing was.
+        """Paint once the page is ready: the last request, or a full drawing if one was requested.
 
         `paint` changes the canvas and sends it, like `blit`.
         """
@@ -207,7 +207,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             self._arrival_time = time.monotonic()
 
     def handle_refresh(self, event: Any) -> None:
-        """Send everything to a page that is new or back; it owes no answer yet."""
+        """Send everything to a page that was opened or has returned; it has no answer pending."""
         self.held = self._kept_back = False
         self._pending_answers, self._page_waits, self._arrival_time = 0, False, None
         super().handle_refresh(event)

@@ -127,7 +127,7 @@ def ticks_of(
 ) -> tuple[list[float], list[str]]:
     """Return the positions on a colorbar, from 0 to 1, of up to five values, and the values.
 
-    `min_distance` returns that between two numbers; numbers without space are left out.
+    `min_distance` returns the smallest distance between two numbers; closer ones are left out.
     """
     low, high = rendering.vmin or 0.0, rendering.vmax or 0.0
     values = [float(value) for value in _locator().tick_values(low, high) if low <= value <= high]
@@ -220,7 +220,7 @@ class ColorBars:
 
     @property
     def numbers(self) -> Hashable:
-        """The current numbers; None if nothing is shown."""
+        """What determines the current numbers; None if nothing is shown."""
         return self._shown_range
 
     @property

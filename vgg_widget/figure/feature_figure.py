@@ -50,8 +50,8 @@ _THUMBNAIL = 0.14
 class OnCanvas:
     """Positions in a `FeatureFigure` on its canvas, in pixels from the top left corner.
 
-    Boxes are left, top, right and bottom. A scale is the pixel of coordinate 0 across, the pixels
-    per unit across, and the same downwards. `points` is the number of pixels per typographic
+    Boxes are left, top, right and bottom. A scale is the pixel of coordinate 0 and the pixels
+    per unit, first horizontally, then vertically. `points` is the number of pixels per typographic
     point; the remaining fields are in points.
     """
 
@@ -196,8 +196,8 @@ class FeatureFigure(LinkedFigure):
     def list_for(self, rendering: Rendering) -> list[tuple[str, str, float, float]]:
         """Return the lines of a rendering's list: text, colour or "", and position on the canvas.
 
-        The position is that of the line's beginning and its middle, in pixels from the top left
-        corner.
+        The position is that of the line's left end and vertical middle, in pixels from the top
+        left corner.
         """
         height, dpi = int(self.figure.bbox.height), float(self.figure.dpi)
         left, _, _, top = self._legend.axes.bbox.extents

@@ -307,7 +307,7 @@ class LinkedFigure:
         moving: list[Artist] = [picture.axes.title for picture in self._maps] if one else []
         backdrop: list[Hashable] = [self._legend_entries(), one or tuple(titles)]
         for bars, before in zip(self._bars, numbers, strict=True):
-            # Drawing them takes 8 ms, so what all channels share is drawn only once.
+            # Drawing the numbers takes 8 ms, so unchanged ones belong to the backdrop, drawn once.
             same = bars.numbers == before
             backdrop.append((bars.key, same and before))
             if not same:

@@ -30,7 +30,7 @@ LIGHT = Theme(paper="#ffffff", ink="#000000", faint="#595959")
 # JupyterLab's own dark background, so that the figure does not stand out as a box.
 DARK = Theme(paper="#111111", ink="#e8e8e8", faint="#a6a6a6")
 
-# The user decides how a file stores its content, and which fonts their script needs. "backend"
+# The user decides how a file stores its content, and which fonts their language needs. "backend"
 # and "interactive" change no picture.
 _USER_CHOICES = {
     *("backend", "interactive"),

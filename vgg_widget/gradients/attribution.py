@@ -310,7 +310,7 @@ def _unit_attribution(
         if baseline is not None:
             parts *= picture - nothing
         if method == "integrated_gradients":
-            completeness = Completeness(float(parts.sum()), now - _value_of(function, nothing))
+            completeness = _completeness(function, parts, now, nothing)
         values = parts.sum(axis=-1)
     if randomised is not None:
         made_with["seed"] = chosen.seed
@@ -348,13 +348,28 @@ def _value_of(function: ChannelFunction, picture: Floats) -> float:
     return float(function.values(picture[np.newaxis])[0])
 
 
+def _completeness(
+    function: ChannelFunction, parts: Doubles, now: float, nothing: Floats
+) -> Completeness:
+    """Compare the parts' sum with a value's difference from that of the baseline, `nothing`."""
+    start = _value_of(function, nothing)
+    if math.isfinite(now) and not math.isfinite(start):
+        raise ValueError(
+            f"layer {function.layer!r} is NaN or infinite for the baseline, so {_NOTHING}: pass "
+            "another baseline=."
+        )
+    return Completeness(float(parts.sum()), now - start)
+
+
 def _shown_value(
     function: ChannelFunction, activations: Activations, now: float
 ) -> tuple[float, str]:
     """Return the value from the activations, and a message if the network now gives another."""
     only = activations.of_channels(function.layer, [function.channel])[..., 0]
     if function.location is not None:
-        value, usual = float(only[function.location]), float(np.abs(only).max())
+        sizes = np.abs(only)
+        value = float(only[function.location])
+        usual = float(sizes.max(initial=0, where=np.isfinite(sizes)))
     else:
         value, usual = (float(each.sum(dtype=np.float64)) for each in (only, np.abs(only)))
     if abs(now - value) <= _ROUNDING * max(usual, abs(now)):

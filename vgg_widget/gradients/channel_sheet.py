@@ -60,7 +60,7 @@ def channel_sheet(images: Sequence[SyntheticImage]) -> RGB8:
     room = max(_LEAST_WIDTH, columns * (width + _GAP) - _GAP)
     words = [*_wrapped(_title(images), large, room)]
     head = [(line, large, _BLACK) for line in words]
-    for text in (_provenance(images), *filter(None, [notice(images[0].weights)[0]]), _HYPOTHESIS):
+    for text in (_method_words(images), *filter(None, [notice(images[0].weights)[0]]), _HYPOTHESIS):
         head += [(line, small, _QUIET) for line in _wrapped(text, small, room)]
     first = _MARGIN + len(words) * (_LARGE + 8) + (len(head) - len(words)) * _LINE + _GAP
     bottom = first + tiles.box(len(images) - 1)[2]
@@ -92,7 +92,7 @@ def sheet_page(images: Sequence[SyntheticImage], page: str | None = None) -> Ite
         to its channel there.
     """
     title = html.escape(_title(images))
-    about = html.escape(_provenance(images))
+    about = html.escape(_method_words(images))
     tiles = "".join(_tile(one, page) for one in images)
     leads = " Click on one to see the channel's map of an image." if page else ""
     body = (
@@ -123,7 +123,7 @@ def _title(images: Sequence[SyntheticImage]) -> str:
     return f"What {which} of {images[0].layer} look{'s' * (len(images) == 1)} for"
 
 
-def _provenance(images: Sequence[SyntheticImage]) -> str:
+def _method_words(images: Sequence[SyntheticImage]) -> str:
     """Return how the images were computed."""
     one = images[0]
     height, width = one.image.shape[:2]

@@ -19,7 +19,7 @@ import numpy as np
 
 from vgg_widget.images import MINIMUM_SIDE
 from vgg_widget.network.backend import keras_and_tensorflow
-from vgg_widget.network.network_input import told_layout
+from vgg_widget.network.network_input import with_channels_last
 from vgg_widget.network.own_model import OwnNetwork, own_network
 from vgg_widget.support.messages import reason
 from vgg_widget.weights import WeightsError
@@ -48,7 +48,7 @@ def built_application(application: Application, path: Path | None) -> OwnNetwork
     # Use the network's own preprocessing, wherever it is applied.
     return replace(
         network,
-        preprocess=told_layout(preprocess),
+        preprocess=with_channels_last(preprocess),
         input=replace(network.input, minimum_side=MINIMUM_SIDE),
         smallest=application.smallest,
     )

@@ -141,8 +141,8 @@ class ChannelFunction:
         # TensorFlow raises LookupError for operations without a derivative.
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
-                f"layer {self.layer!r} has no gradient, since its values are counted, rounded or "
-                "chosen: pass a layer that it is made of, or method='occlusion'."
+                f"layer {self.layer!r} has no gradient, since its values are counts, rounded "
+                "numbers or indices: pass a layer that it is computed from, or method='occlusion'."
             ) from error
         # Outside the receptive field the gradient is 0, apart from rounding in fast convolutions.
         outside = np.ones(found.shape[1:3], np.bool_)

@@ -30,7 +30,7 @@ from vgg_widget.layers import LayerInfo
 from vgg_widget.network.fan_in import FanIn
 from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.named import shared_network
-from vgg_widget.network.network_input import Floats, told_layout
+from vgg_widget.network.network_input import Floats, with_channels_last
 from vgg_widget.network.own_model import own_network
 from vgg_widget.network.parameters import parameters_digest
 from vgg_widget.network.protocol import Network, Preprocess
@@ -148,7 +148,9 @@ class FeatureExtractor:
         else:
             check_model_alone(weights, name)
             self._network, self._weights = _of_model(model, layers, own_preprocess=own)
-        self._preprocess = told_layout(preprocess) if preprocess else self._network.preprocess
+        self._preprocess = (
+            with_channels_last(preprocess) if preprocess else self._network.preprocess
+        )
         self._own_preprocess = own
         self._announced: set[tuple[int, int]] = set()
 

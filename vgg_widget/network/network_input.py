@@ -91,7 +91,7 @@ class NetworkInput:
         return np.moveaxis(inputs, 1, -1) if self.channels_first else inputs
 
 
-def told_layout(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
+def with_channels_last(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
     """Return a preprocessing function that treats its input as channels last.
 
     Keras's functions take the layout as ``data_format``, and None means a global setting: with

@@ -101,6 +101,6 @@ class LayerAim:
             return self._gradients(pictures, tuple(targets), np.array(view, np.float32))
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
-                f"layer {self._layer!r} has no gradient, since its values are counted, rounded or "
-                "chosen: pass a layer that it is made of."
+                f"layer {self._layer!r} has no gradient, since its values are counts, rounded "
+                "numbers or indices: pass a layer that it is computed from."
             ) from error

@@ -39,8 +39,8 @@ from vgg_widget.support.provenance import Provenance
 
 # The side at which geometry is measured before anything is computed.
 _PROBE_SIDE = 224
-# Memory use of ResNet50, assumed before any maps are known; for larger first images memory is
-# measured.
+# Assumed memory use before any forward pass: that of ResNet50. Before a first image larger than
+# this, a small one is measured.
 _BYTES_A_PIXEL = 6472
 _LARGE = 400 * 400
 _SMALL_SIDE = 64

@@ -250,7 +250,7 @@ def choose_channels(
     """Return the channels that a mode would show; raise ValueError if it cannot show them."""
     count = activations.info(layer).channels
     strongest = isinstance(channels, str) and channels == STRONGEST
-    named = asked_channels(mode, channel, None if strongest else channels)
+    named = requested_channels(mode, channel, None if strongest else channels)
     if mode.takes == "one":
         argument = "channels" if channel is None else "channel"
         return (checked_channel(argument, named[0] if named else 0, layer, count),)
@@ -275,7 +275,7 @@ def choose_channels(
     return tuple(telling_channels(activations, layer, wanted).tolist())
 
 
-def asked_channels(
+def requested_channels(
     mode: Mode, channel: int | None, channels: Iterable[int] | str | None
 ) -> tuple[int, ...]:
     """Return the channels named for a mode; empty if the mode chooses."""

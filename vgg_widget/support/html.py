@@ -23,7 +23,7 @@ def check_page_path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path {briefly(path)} is not a file path: pass a string or a Path.")
     if not os.fspath(path).lower().endswith(_SUFFIXES):
-        raise ValueError(f"path {os.fspath(path)!r} does not end in .html: name it so.")
+        raise ValueError(f"path {os.fspath(path)!r} does not end in .html: change its suffix.")
     return checked_target(path)
 
 

@@ -61,8 +61,8 @@ class LooksForPanel(Panel):
         self._digest = ""
         self._patches_of: tuple[Any, _Request | None] = None, None
         self.button = parts.button("start", "Make a picture that the channel responds to strongly")
-        self._several = False
-        self.several = parts.button("channels that differ most")
+        self._showing_several = False
+        self.several_button = parts.button("channels that differ most")
         self.another = parts.button("another seed", "Start from other noise")
         self.first = parts.button("first seed", "Show the picture made from the first noise")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
@@ -71,7 +71,7 @@ class LooksForPanel(Panel):
         every = [*(one.widget for one in self.cards), *(one.widget for one in self.patches)]
         self.widget = widgets.VBox(
             [
-                parts.wide_row([self.button, self.several, self.another, self.first]),
+                parts.wide_row([self.button, self.several_button, self.another, self.first]),
                 self.words,
                 parts.row(every, width="100%", max_width=parts.WIDTH),
             ],
@@ -81,7 +81,7 @@ class LooksForPanel(Panel):
         self.button.on_click(reporting(lambda _: self.toggle()))
         self.another.on_click(reporting(lambda _: self._restart(self._current_request().seed + 1)))
         self.first.on_click(reporting(lambda _: self._restart(0)))
-        self.several.on_click(reporting(lambda _: self._toggle_several()))
+        self.several_button.on_click(reporting(lambda _: self._toggle_several()))
         # A closed widget has no comm any more.
         self.widget.observe(lambda _: self.maker.stop(), "comm")
 
@@ -100,9 +100,9 @@ class LooksForPanel(Panel):
         self.maker.stop()
 
     def _toggle_several(self) -> None:
-        """Make those of the channels that differ most, or go back to the channel on show."""
-        self._several = not self._several
-        if self._several:
+        """Make images for the channels that differ most, or return to the current channel."""
+        self._showing_several = not self._showing_several
+        if self._showing_several:
             self._start(self._current_request())
         self.show()
 
@@ -117,7 +117,7 @@ class LooksForPanel(Panel):
         settings, activations = explorer.settings, explorer.activations
         layer = activations.info(settings.layer).name
         channels = (settings.channel,)
-        if self._several:
+        if self._showing_several:
             found = telling_channels(activations, settings.layer_in(activations), MOST_CHANNELS)
             channels = tuple(found.tolist())
         return _Request(layer, channels, self._seeds.get((layer, channels), 0))
@@ -160,7 +160,7 @@ class LooksForPanel(Panel):
         for one in images:
             self._remember((one.layer, one.channel, one.seed), one)
         if images[0].steps == _STEPS:
-            # A model that was trained meanwhile made something between two networks.
+            # If a model was trained meanwhile, its image belongs to neither network.
             with suppress(ValueError):
                 check_made_by(self._explorer.extractor, self._explorer.activations)
                 for one in images:
@@ -202,6 +202,7 @@ class LooksForPanel(Panel):
             self.pause()
             self._weights = explorer.activations.weights
             self._makings, self._images, self._kept, self._digest = {}, {}, None, ""
+            self._patches_of = None, None
         request = self._current_request()
         if self.maker.running and self._running != request:
             # Those channels are no longer displayed; the optimisation can be resumed later.
@@ -219,7 +220,7 @@ class LooksForPanel(Panel):
     def _show_nothing(self, why: str) -> None:
         self.pause()
         self.words.value = parts.paragraph(why)
-        for control in (self.button, self.several, self.another, self.first):
+        for control in (self.button, self.several_button, self.another, self.first):
             parts.display(control, shown=False)
         for card in self.cards:
             card.hide()
@@ -241,11 +242,11 @@ class LooksForPanel(Panel):
         parts.display(self.first, shown=request.seed > 0)
         count = min(MOST_CHANNELS, self._explorer.activations.info(request.layer).channels)
         words, tip = f"{count} channels that differ most", "Make a picture for each of them"
-        if self._several:
-            words, tip = "only this channel", "Show the picture of the channel on show by itself"
-        parts.set_value(self.several, words, "description")
-        parts.set_value(self.several, tip, "tooltip")
-        parts.display(self.several, shown=self._several or count > 1)
+        if self._showing_several:
+            words, tip = "only this channel", "Show only the current channel's picture"
+        parts.set_value(self.several_button, words, "description")
+        parts.set_value(self.several_button, tip, "tooltip")
+        parts.display(self.several_button, shown=self._showing_several or count > 1)
 
     def _lines(self, request: _Request, images: list[SyntheticImage | None]) -> list[str]:
         there = [one for one in images if one is not None]
@@ -266,7 +267,8 @@ class LooksForPanel(Panel):
         if there:
             lines.append(
                 "An optimised picture is a hypothesis about what a channel looks for: compare it "
-                "with what the channel responds to most on this picture, and with the value there."
+                "with the part of your picture to which the channel responds most, and compare "
+                "the two values."
             )
             lines += dict.fromkeys(one.message for one in there if one.message)
         if len(request.channels) == 1 and find_mode(self._explorer.settings.mode).takes != "one":

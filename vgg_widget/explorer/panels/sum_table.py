@@ -23,7 +23,7 @@ _MOST_PLACES = 9
 def sum_table(found: UnitSum) -> str:
     """Return a unit's sum as HTML, with the largest parts of either sign on lines of their own.
 
-    All lines are rounded to the same decimal place, and apart from that add up to the sum.
+    All lines are rounded to the same decimal place; apart from this, they add up to the sum.
     """
     added = found.contributions.sum(axis=(0, 1))
     order = np.argsort(-added, kind="stable").tolist()

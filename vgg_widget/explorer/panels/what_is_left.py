@@ -119,7 +119,7 @@ class WhatIsLeftPanel(Panel):
     def _image_made(self, request: _Request, made: Reconstruction) -> None:
         self._images[request] = made
         if made.steps == _STEPS:
-            # A model that was trained meanwhile made something between two networks.
+            # If a model was trained meanwhile, its image belongs to neither network.
             with suppress(ValueError):
                 check_made_by(self._explorer.extractor, self._explorer.activations)
                 self._cache().keep(made)
