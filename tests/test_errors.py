@@ -185,7 +185,7 @@ def test_an_error_of_a_linked_explorer_is_shown(explore: Explore) -> None:
     assert_works(explorer)
 
 
-def test_on_another_thread(explore: Explore) -> None:
+def test_an_error_on_another_thread_is_shown(explore: Explore) -> None:
     # Some kernels run the callbacks of widgets in another thread.
     explorer = explore()
     explorer.observe(fail, "channel")
@@ -206,7 +206,9 @@ def test_on_another_thread(explore: Explore) -> None:
 # --- the page
 
 
-def test_the_mouse(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_mouse_callback_is_shown(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     explorer = explore(layer="block2_conv1")
     with monkeypatch.context() as patch:
         patch.setattr(explorer._view, "mark", fail)
@@ -251,7 +253,9 @@ def test_an_error_of_a_delayed_drawing_is_shown(
     assert_works(explorer)
 
 
-def test_a_key(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_key_callback_is_shown(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     explorer = explore(layer="block2_conv1")
     sent: list[Any] = []
     monkeypatch.setattr(page_of(explorer), "send", lambda *message: sent.append(message[0]))
@@ -265,7 +269,9 @@ def test_a_key(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent == [{"kind": "answered"}] * 2
 
 
-def test_messages_of_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_message_of_the_page_is_shown(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     explorer = explore()
     page = page_of(explorer)
     page_of(explorer).copy("text", fail)

@@ -144,7 +144,9 @@ def place(path: str) -> tuple[object, str]:
         *((stage, by) for stage in ("rendering", "amid drawing") for by in ("several", "a jump")),
     ],
 )
-def test_a_choice(explore: Explore, photo: Any, stage: str, by: str) -> None:
+def test_an_interrupted_choice_is_complete_or_undone(
+    explore: Explore, photo: Any, stage: str, by: str
+) -> None:
     explorer = explore(layer="block2_conv1", channel=3)
     path, at = STAGES[stage]
 
@@ -170,7 +172,7 @@ def test_a_choice(explore: Explore, photo: Any, stage: str, by: str) -> None:
     assert_next_works(explorer, photo)
 
 
-def test_a_channel_that_is_fitted_to_its_layer(explore: Explore, photo: Any) -> None:
+def test_an_interrupted_layer_change_keeps_a_valid_channel(explore: Explore, photo: Any) -> None:
     explorer = explore(layer="block3_conv1", channel=200)
     path = "vgg_widget.explorer.base.ExplorerBase._set_traits"
     with interrupted(*place(path)), pytest.raises(KeyboardInterrupt):
@@ -212,7 +214,9 @@ def test_another_explorer_at_work_changes_nothing(explore: Explore, photo: Any) 
 @pytest.mark.sampled
 @pytest.mark.parametrize("stage", WITH_IMAGES)
 @pytest.mark.parametrize("by", ["a cell", "an upload"])
-def test_another_picture(explore: Explore, photo: Any, stage: str, by: str, tmp_path: Path) -> None:
+def test_an_interrupted_picture_change_is_complete_or_undone(
+    explore: Explore, photo: Any, stage: str, by: str, tmp_path: Path
+) -> None:
     explorer = explore(layer="block2_conv1", channel=3)
     other = np.ascontiguousarray(photo[:48, ::-1])
     before = explorer.activations
@@ -237,7 +241,7 @@ def test_another_picture(explore: Explore, photo: Any, stage: str, by: str, tmp_
     assert_next_works(explorer, photo)
 
 
-def test_an_observer(explore: Explore, photo: Any) -> None:
+def test_an_interrupted_observer_leaves_the_explorer_whole(explore: Explore, photo: Any) -> None:
     explorer = explore()
 
     called: list[str] = []
@@ -265,7 +269,7 @@ def test_an_observer(explore: Explore, photo: Any) -> None:
 
 
 @pytest.mark.parametrize("by", ["a cell", "a control"])
-def test_a_panel(explore: Explore, photo: Any, by: str) -> None:
+def test_an_interrupted_panel_is_built_or_folded(explore: Explore, photo: Any, by: str) -> None:
     from vgg_widget.explorer.panels.circuit import CircuitPanel
 
     explorer = explore(layer="block2_conv1")
@@ -290,7 +294,9 @@ def test_a_panel(explore: Explore, photo: Any, by: str) -> None:
     assert_next_works(explorer, photo)
 
 
-def test_the_mouse_and_a_key(explore: Explore, photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_mouse_and_key_callbacks_are_reported(
+    explore: Explore, photo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     explorer = explore(layer="block2_conv1")
     with interrupted(FeatureFigure, "mark", at="after"):
         point(explorer, "map", 3, 4)
@@ -319,7 +325,7 @@ def test_saving_leaves_no_half_file(explore: Explore, photo: Any, tmp_path: Path
     assert_next_works(explorer, photo)
 
 
-def test_playing_stops(explore: Explore, photo: Any) -> None:
+def test_an_interrupt_stops_playing(explore: Explore, photo: Any) -> None:
     explorer = explore(panel="Play")
     control(explorer, "play").click()
     clock = made_panel(explorer, "Play").clock
@@ -332,7 +338,9 @@ def test_playing_stops(explore: Explore, photo: Any) -> None:
     assert_next_works(explorer, photo)
 
 
-def test_a_comparison(extractor: FeatureExtractor, photo: Any) -> None:
+def test_an_interrupted_comparison_is_complete_or_undone(
+    extractor: FeatureExtractor, photo: Any
+) -> None:
     comparison = compare(photo, photo[::-1], extractor=extractor, layer="block2_conv1")
     before = comparison.pair
     with (

@@ -55,7 +55,7 @@ def alive(model: Any, seed: int = 0) -> Any:
 @pytest.mark.parametrize(
     "name", ["ResNet50", "MobileNetV3Small", "DenseNet121", "EfficientNetV2B0", "ConvNeXtTiny"]
 )
-def test_keras_applications(keras: Any, photo: RGB8, name: str) -> None:
+def test_maps_of_keras_applications_equal_keras(keras: Any, photo: RGB8, name: str) -> None:
     make = getattr(keras.applications, name)
     model = alive(make(weights=None, include_top=False, input_shape=(None, None, 3)))
     extractor = FeatureExtractor(model=model, size=None)
@@ -244,7 +244,7 @@ def test_layers_that_must_know_the_size(keras: Any, photo: RGB8) -> None:
 
 
 @pytest.mark.parametrize("size", [(None, None), (40, 50)])
-def test_channels_first(keras: Any, photo: RGB8, size: Any) -> None:
+def test_channels_first_maps_are_shown_upright(keras: Any, photo: RGB8, size: Any) -> None:
     layers, first = keras.layers, {"data_format": "channels_first"}
     model = alive(
         keras.Sequential(
@@ -738,7 +738,7 @@ def test_maps_are_drawn_at_their_place_in_the_image(keras: Any, photo: RGB8) -> 
     }
 
 
-def test_groups() -> None:
+def test_names_are_grouped_by_block() -> None:
     def of(*names: str, path: str = "", kind: str = "Conv2D") -> list[str]:
         return groups([Named(path, name, kind, leads=True) for name in names])
 

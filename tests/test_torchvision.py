@@ -236,7 +236,9 @@ FILES: dict[str, tuple[str, Callable[[State, Path], Any]]] = {
 @pytest.mark.sampled
 @pytest.mark.parametrize("case", FILES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_files(case: str, dtype: torch.dtype, state: State, scratch: Path) -> None:
+def test_files_in_each_format_give_the_same_weights(
+    case: str, dtype: torch.dtype, state: State, scratch: Path
+) -> None:
     name, save = FILES[case]
     path = scratch / name
     save({key: value.to(dtype) for key, value in state.items()}, path)

@@ -158,7 +158,7 @@ def zeros(shapes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_a_keras_file_of_the_other_network(file: Path, scratch: Path) -> None:
+def test_a_keras_file_of_the_other_vgg_is_refused(file: Path, scratch: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         resolve(file)
     assert str(caught.value) == (
@@ -172,7 +172,7 @@ def test_a_keras_file_of_the_other_network(file: Path, scratch: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "asked"), [("vgg16", "vgg19"), ("vgg19", "vgg16")])
-def test_a_state_dict_of_the_other_network(given: str, asked: str) -> None:
+def test_a_state_dict_of_the_other_vgg_is_refused(given: str, asked: str) -> None:
     import torch
 
     columns = {"vgg16": VGG16, "vgg19": VGG19}[given]
@@ -185,7 +185,7 @@ def test_a_state_dict_of_the_other_network(given: str, asked: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "asked"), [("kmeans", "vgg16"), ("hed", "vgg19")])
-def test_named_weights_of_the_other_network(name: str, asked: str) -> None:
+def test_named_weights_of_the_other_vgg_are_refused(name: str, asked: str) -> None:
     other = "vgg19" if asked == "vgg16" else "vgg16"
     with pytest.raises(WeightsError, match=f"weights '{name}' are of .* pass network='{other}'"):
         FeatureExtractor(name, network=asked)
