@@ -185,8 +185,8 @@ def main() -> int:
         print(f"{extractor.weights.label}, {activations.image.shape[:2]} pixels", flush=True)
         for line in chain(of_units(extractor, activations), of_classes(extractor)):
             method, unit, off, allowed = line
-            told = "" if off <= allowed else "  TOO FAR"
-            print(f"  {method:26} {unit:32} {off:.1e} of {allowed:.0e}{told}", flush=True)
+            mark = "" if off <= allowed else "  TOO FAR"
+            print(f"  {method:26} {unit:32} {off:.1e} of {allowed:.0e}{mark}", flush=True)
             lines.append(line)
     failed = [line for line in lines if not line[2] <= line[3]]
     print(f"{len(lines) - len(failed)} of {len(lines)} maps agree with Captum's")

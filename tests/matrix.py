@@ -72,8 +72,8 @@ class Environment:
         code = (
             "import importlib.metadata as m, json, platform, sys\n"
             "have = {d.metadata['Name'].lower(): None for d in m.distributions()}\n"
-            "told = {name: m.version(name) for name in sys.argv[1:] if name in have}\n"
-            "print(json.dumps({'Python': platform.python_version()} | told))"
+            "found = {name: m.version(name) for name in sys.argv[1:] if name in have}\n"
+            "print(json.dumps({'Python': platform.python_version()} | found))"
         )
         done = subprocess.run(
             [str(self.python), "-c", code, *names],

@@ -26,7 +26,7 @@ class Refused:
 
     name: str
     make: Callable[[Path], object]
-    told: str
+    message: str
 
 
 PNG = made.png(PICTURE)
@@ -279,14 +279,14 @@ PATHS = [
     ),
     Refused("unknown user", lambda _: "~nobody-there/cat.jpg", r"nobody-there/cat\.jpg' was not"),
     *(
-        Refused(f"device {path}", lambda _, path=path: path, told)  # type: ignore[misc]
-        for told in [r"'/dev/null' is a folder, a device or a pipe .*: pass one"]
+        Refused(f"device {path}", lambda _, path=path: path, message)  # type: ignore[misc]
+        for message in [r"'/dev/null' is a folder, a device or a pipe .*: pass one"]
         # On Windows no path names a device.
         for path in ([os.devnull] if os.name == "posix" else [])
     ),
     *(
-        Refused(f"address {address[:12]}", lambda _, address=address: address, told)  # type: ignore[misc]
-        for told in [r"image '.{,250} is a URL, not a file: download it and pass its path"]
+        Refused(f"address {address[:12]}", lambda _, address=address: address, message)  # type: ignore[misc]
+        for message in [r"image '.{,250} is a URL, not a file: download it and pass its path"]
         for address in (
             "https://example.org/cat.jpg",
             "http://127.0.0.1:9/cat.jpg",
@@ -376,8 +376,8 @@ def _shapes() -> list[Refused]:
     empty = ((0, 40, 3), (40, 0), (0, 40, 40, 3), (1, 0, 0, 3))
     small = ((31, 40), (40, 31), (1, 1, 3), (31, 31, 4), (1, 5000, 3))
     cases = [
-        (shape, rf"array of shape {told} is not an image: pass \(height, width\) for grey")
-        for shape, told in not_images.items()
+        (shape, rf"array of shape {message} is not an image: pass \(height, width\) for grey")
+        for shape, message in not_images.items()
     ]
     cases += [
         (
@@ -392,8 +392,10 @@ def _shapes() -> list[Refused]:
         for shape in small
     ]
     return [
-        Refused(f"array of shape {shape}", lambda _, shape=shape: np.zeros(shape, np.uint8), told)  # type: ignore[misc]
-        for shape, told in cases
+        Refused(
+            f"array of shape {shape}", lambda _, shape=shape: np.zeros(shape, np.uint8), message
+        )  # type: ignore[misc]
+        for shape, message in cases
     ]
 
 
@@ -434,8 +436,8 @@ ARRAYS = [
         r"1600 values that are NaN",
     ),
     *(
-        Refused(name, _numbers(values), told)
-        for name, values, told in (
+        Refused(name, _numbers(values), message)
+        for name, values, message in (
             (
                 "normalised floats",
                 np.linspace(-2.1, 2.6, 1600),

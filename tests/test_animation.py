@@ -284,9 +284,9 @@ def test_one_picture_alone(tmp_path: Path) -> None:
 
 
 def test_progress_is_called_after_each_frame(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    save_gif(tmp_path / "a.gif", plain(4), progress=lambda *step: told.append(step))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    calls: list[tuple[int, int]] = []
+    save_gif(tmp_path / "a.gif", plain(4), progress=lambda *step: calls.append(step))
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_the_same_bytes_go_to_memory(tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ def test_a_port_that_is_taken_is_named(
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        told = failure(["--weights", "random", "--port", str(port)], capsys)
-    assert f"port {port} cannot be used (Address already in use): choose another one" in told
+        message = failure(["--weights", "random", "--port", str(port)], capsys)
+    assert f"port {port} cannot be used (Address already in use): choose another one" in message
     assert served == []
 
 
@@ -204,14 +204,14 @@ def running(change: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], s
         text=True,
     )
     assert process.stdout is not None
-    told = []
+    lines = []
     try:
         for line in process.stdout:
-            told.append(line)
+            lines.append(line)
             if "Ctrl-C" in line:
                 break
-        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", "".join(told))
-        assert found is not None, "".join(told)
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", "".join(lines))
+        assert found is not None, "".join(lines)
         yield process, found[0]
     finally:
         # SIGHUP is what closing its terminal sends; the test of the demo, which has the same

@@ -70,9 +70,11 @@ def mobilenet_file(model: Any, tmp_path: Path) -> Path:
 def test_an_image_too_small_for_its_network_is_refused(name: str) -> None:
     extractor = FeatureExtractor("random", network=name)
     assert extractor.at_size((75, 75))(sample_image()).layers
-    with pytest.raises(ValueError, match=r"size 74×80 pixels is too small for .*inception") as told:
+    with pytest.raises(
+        ValueError, match=r"size 74×80 pixels is too small for .*inception"
+    ) as raised:
         extractor.at_size((74, 80))(sample_image())
-    assert "at least 75 pixels a side: pass a larger size, such as size=224." in str(told.value)
+    assert "at least 75 pixels a side: pass a larger size, such as size=224." in str(raised.value)
 
 
 # Names, addresses, hashes ------------------------------------------------------------------------
@@ -377,16 +379,18 @@ def test_weights_of_another_network_or_framework_are_refused(mobilenet_file: Pat
 def test_offline_the_message_says_where_to_put_the_file() -> None:
     extractor = FeatureExtractor("auto", network="mobilenetv2")
     file = APPLICATIONS["mobilenetv2"].file
-    told = extractor.weights
-    assert told.source == "random"
-    assert told.message.startswith("Random filters, NOT ImageNet weights: MobileNetV2, random")
+    provenance = extractor.weights
+    assert provenance.source == "random"
+    assert provenance.message.startswith(
+        "Random filters, NOT ImageNet weights: MobileNetV2, random"
+    )
     folder = remote.keras_folder()
     for part in (
         "there is no connection to the server",
         f"the file {file.name} from {file.address()} into the folder {folder}",
         "`vgg-widget weights --network mobilenetv2 --download`",
     ):
-        assert part in told.message
+        assert part in provenance.message
     with pytest.raises(
         WeightsError, match="MobileNetV2's ImageNet weights are not cached and could"
     ):
@@ -431,11 +435,11 @@ def test_imagenet_is_fetched_checked_and_kept(
 @pytest.mark.usefixtures("home")
 def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "--network", "nasnetmobile"]) == 1
-    told = capsys.readouterr().out
-    assert "nasnet_mobile_no_top.h5: not found" in told
-    assert "NASNet-mobile-no-top.h5\n" in told
-    assert "auto      is imagenet after a download, else random" in told
-    assert not any(word in told for word in ("kmeans", "hed", "top       ", "PyTorch"))
+    output = capsys.readouterr().out
+    assert "nasnet_mobile_no_top.h5: not found" in output
+    assert "NASNet-mobile-no-top.h5\n" in output
+    assert "auto      is imagenet after a download, else random" in output
+    assert not any(word in output for word in ("kmeans", "hed", "top       ", "PyTorch"))
     assert main(["weights", "--network", "resnet50", "--top", "--download"]) == 1
     assert "--top, --weights and --export work with vgg16 and vgg19 only" in capsys.readouterr().err
 

@@ -116,13 +116,13 @@ def test_an_interrupt_says_how_to_continue(
 
     monkeypatch.setattr(ReducedNetwork, "__call__", interrupt_after_two_shards)
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 130
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("vgg-widget: interrupted: finished work is kept in kept; continue ")
+    output = capsys.readouterr().err.splitlines()[-1]
+    assert output.startswith("vgg-widget: interrupted: finished work is kept in kept; continue ")
     shards = {path: path.stat().st_mtime_ns for path in Path("kept").glob("shard-*")}
     assert len(shards) == 2
     assert not Path("kept/top.npz").exists()
 
-    again = shlex.split(told[told.index("vgg-widget atlas") :])
+    again = shlex.split(output[output.index("vgg-widget atlas") :])
     assert again[2] == "my set"
     assert main(again[1:]) == 0
     assert sum(calls) == COUNT
@@ -166,13 +166,13 @@ def test_ctrl_c_keeps_finished_shards_and_shows_no_traceback(work: Path) -> None
             assert time.monotonic() < ends
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "is kept in kept" in errors.splitlines()[-1]
-    assert told == ""
+    assert output == ""
     assert not (work / "kept" / "top.npz").exists()
 
 
@@ -207,15 +207,15 @@ def test_a_page_of_a_finished_store_needs_no_network(
         Path("page.html").unlink(missing_ok=True)
         assert main(["atlas", source, "--html", "page.html", *words]) == 0
         page = Path("page.html").read_text(encoding="utf-8")
-        told = page.partition('id="page">')[2].partition("</script>")[0]
-        assert [layer["name"] for layer in json.loads(told)["layers"]] == ["block1_conv2"]
+        output = page.partition('id="page">')[2].partition("</script>")[0]
+        assert [layer["name"] for layer in json.loads(output)["layers"]] == ["block1_conv2"]
     assert "layers" not in capsys.readouterr().out
     # If a page has no room for all layers, the command says which it shows and how to choose.
     with monkeypatch.context() as small:
         small.setattr("vgg_widget.dataset.page._MOST_PATCHES", 9)
         assert main(["atlas", "kept", "--html", "page.html"]) == 0
-        told = capsys.readouterr().out
-        assert f"it shows 1 of {len(LAYERS)} layers ({LAYERS[0]}): choose others with" in told
+        output = capsys.readouterr().out
+        assert f"it shows 1 of {len(LAYERS)} layers ({LAYERS[0]}): choose others with" in output
         assert main(["atlas", "kept", "--html", "page.html", "--layers", "all"]) == 0
         assert "it shows" not in capsys.readouterr().out
     capsys.readouterr()

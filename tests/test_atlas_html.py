@@ -256,8 +256,8 @@ def test_fewer_layers_and_channels(top: TopActivations, tmp_path: Path) -> None:
     layers = page.layers()
     assert list(layers) == ["edges", "corners"]
     assert [len(layer["values"]) for layer in layers.values()] == [2, 2]
-    told = json.loads(page.words("page"))["layers"]
-    assert [(layer["channels"], layer["of"]) for layer in told] == [(2, 6), (2, 5)]
+    data = json.loads(page.words("page"))["layers"]
+    assert [(layer["channels"], layer["of"]) for layer in data] == [(2, 6), (2, 5)]
     used = {number for layer in layers.values() for each in layer["images"] for number in each}
     assert used == set(range(len(json.loads(page.words("page"))["names"])))
     whole = Page(write_page(top, path, layers="half", channels=99).path).layers()
@@ -305,8 +305,8 @@ def test_with_too_many_patches_only_some_layers_are_shown_unless_named(
         written = write_page(top, path)
         page = Page(written.path)
         assert listed_layers(page) == list(written.layers) == expected
-        told = f"{len(expected)} of 3 layers"
-        assert (told in page.words("source")) == (len(expected) < 3)
+        words = f"{len(expected)} of 3 layers"
+        assert (words in page.words("source")) == (len(expected) < 3)
         assert listed_layers(Page(write_page(top, path, layers=top).path)) == list(top)
 
 
@@ -393,12 +393,12 @@ def test_wrong_arguments_are_refused(
 
 
 def test_progress_counts_the_pictures_read(top: TopActivations, tmp_path: Path) -> None:
-    told: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
     write_page(
         top,
         tmp_path / "atlas.html",
         layers="corners",
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
     used = len(set(top["corners"].images.ravel().tolist()))
-    assert told == [(done, used) for done in range(1, used + 1)]
+    assert calls == [(done, used) for done in range(1, used + 1)]

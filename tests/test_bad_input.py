@@ -46,7 +46,7 @@ def test_a_bad_picture_is_refused_in_a_sentence(
     case: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ImageError, match=case.told) as caught:
+    with pytest.raises(ImageError, match=case.message) as caught:
         load_image(case.make(tmp_path))
     sentence = str(caught.value)
     assert re.fullmatch(r"image .+: .+\.", sentence)
@@ -100,9 +100,9 @@ def test_a_lazy_picture_whose_file_is_deleted_is_still_read(tmp_path: Path) -> N
 
 
 def test_users_can_change_pillows_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit, told in ((1000, "2080 pixels"), (1039, "2080 pixels")):
+    for limit, message in ((1000, "2080 pixels"), (1039, "2080 pixels")):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(ImageError, match=rf"too many pixels .*{told}.*make it smaller"):
+        with pytest.raises(ImageError, match=rf"too many pixels .*{message}.*make it smaller"):
             load_image(made.png(PICTURE))
         with pytest.raises(ImageError, match=rf"40×52 .*limit of {2 * limit}.*make it smaller"):
             load_image(PICTURE)
@@ -136,7 +136,7 @@ def test_a_bad_picture_leaves_an_explorer_as_it_was(
     activations, rendering = explorer.activations, explorer.rendering
     shown, said = on_canvas(explorer), words(explorer)
     for case in REFUSED:
-        with pytest.raises(ImageError, match=case.told):
+        with pytest.raises(ImageError, match=case.message):
             explorer.image = case.make(tmp_path)
         assert explorer.activations is activations, case.name
         assert explorer.rendering is rendering, case.name
@@ -149,7 +149,7 @@ def test_a_bad_picture_leaves_an_explorer_as_it_was(
 
 def test_no_explorer_is_made_of_a_bad_picture(extractor: FeatureExtractor, tmp_path: Path) -> None:
     for case in REFUSED:
-        with pytest.raises(ImageError, match=case.told):
+        with pytest.raises(ImageError, match=case.message):
             LayerExplorer(case.make(tmp_path), extractor=extractor)
 
 

@@ -334,10 +334,10 @@ def test_grey_batches_without_labels_are_refused(exact: FeatureExtractor, of: in
         loader_of(list(many), batch_size=of),
         [many[:4], many[4:8], many[8:10]],
     ):
-        told = r"which looks like \d+ grey images: give it the shape \(\d, 40, 48, 1\)"
-        with pytest.raises(ImageError, match=told):
+        message = r"which looks like \d+ grey images: give it the shape \(\d, 40, 48, 1\)"
+        with pytest.raises(ImageError, match=message):
             top_activations(exact, batches, progress=False)
-        with pytest.raises(ImageError, match=told):
+        with pytest.raises(ImageError, match=message):
             list(exact.stream(batches))
 
 
@@ -391,13 +391,13 @@ def test_an_array_that_is_not_a_set_is_refused_with_what_it_looks_like(
 
     from vgg_widget.learning import learn_weights
 
-    told = {
+    cases = {
         r"looks like 7 grey images: give it the shape \(7, 40, 48, 1\)": (
             *(GREY, torch.as_tensor(GREY), tf_tensor(GREY)),
         ),
         r"images is one image, not several: put it in a list": (CHANNELS_FIRST[0], GREY[0]),
     }
-    for words, given in told.items():
+    for words, given in cases.items():
         for images in given:
             for ask in (
                 lambda images: top_activations(exact, images, progress=False),
@@ -439,10 +439,10 @@ def test_few_images_are_read_ahead(exact: FeatureExtractor) -> None:
             batches += 1
             yield many[start : start + 5], np.zeros(5)
 
-    def told(done: int, total: int | None) -> None:
+    def report(done: int, total: int | None) -> None:
         ahead.append(5 * batches - done)
 
-    assert len(top_activations(exact, counted(), progress=told).images) == 600
+    assert len(top_activations(exact, counted(), progress=report).images) == 600
     # A shard of at most 128 images, 32 images read ahead of the next shard, and one batch of 5.
     assert max(ahead) <= 128 + 32 + 5
 
@@ -482,9 +482,9 @@ def test_other_batches_of_the_same_images_resume_from_the_kept_shards(
     assert computed.since() == 0
 
 
-@pytest.mark.parametrize(("count", "bad", "told"), [(10, 1, False), (10, 2, True), (9, 1, True)])
+@pytest.mark.parametrize(("count", "bad", "warns"), [(10, 1, False), (10, 2, True), (9, 1, True)])
 def test_more_than_a_tenth_of_bad_images_warn_once(
-    exact: FeatureExtractor, tmp_path: Path, count: int, bad: int, told: bool
+    exact: FeatureExtractor, tmp_path: Path, count: int, bad: int, warns: bool
 ) -> None:
     images: list[Any] = [PHOTOGRAPHS[number % COUNT] for number in range(count)]
     images[3 : 3 + bad] = [np.full((40, 48, 3), np.nan)] * bad
@@ -494,7 +494,7 @@ def test_more_than_a_tenth_of_bad_images_warn_once(
             top = top_activations(exact, given, progress=False, store=tmp_path / "store")
         assert len(top.failed) == bad
         words = [str(each.message) for each in caught if each.category is UserWarning]
-        assert len(words) == len(caught) == told
+        assert len(words) == len(caught) == warns
         for sentence in words:
             assert sentence.startswith(f"{bad} of {count} images could not be used")
             assert "fix or remove those in .failed, the first being images[3]: " in sentence

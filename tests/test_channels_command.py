@@ -156,11 +156,11 @@ def test_an_interrupt_says_how_many_are_cached_and_how_to_continue(
 
     monkeypatch.setattr(ChannelMaking, "step", interrupt_the_fifth)
     assert main(["channels", *NETWORK, "--channels", "0-5", "-o", "my sheet.png"]) == 130
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("vgg-widget: interrupted: 4 of 6 channels are cached; continue ")
+    output = capsys.readouterr().err.splitlines()[-1]
+    assert output.startswith("vgg-widget: interrupted: 4 of 6 channels are cached; continue ")
     assert not Path("my sheet.png").exists()
     assert [path.name for path in Path().iterdir()] == ["cache"]
-    again = shlex.split(told[told.index("vgg-widget channels") :])
+    again = shlex.split(output[output.index("vgg-widget channels") :])
     assert main(again[1:]) == 0
     assert computed == [(0, 1, 2, 3), (4, 5), (4, 5)]
     assert_shows("my sheet.png", (*made(0, 1, 2, 3), *made(4, 5)))
@@ -195,12 +195,12 @@ def test_ctrl_c_keeps_finished_images_and_the_same_command_continues(
             assert time.monotonic() < ends
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert told == ""
+    assert output == ""
     found = re.search(r"interrupted: (\d+) of 12 channels are cached; ", errors.splitlines()[-1])
     assert found is not None
     written = {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*")}
@@ -236,9 +236,9 @@ def test_an_interrupt_says_when_nothing_can_be_cached(
 
     monkeypatch.setattr(ChannelMaking, "step", interrupt_the_second)
     assert main([*words[:-3], "0-4", *words[-2:]]) == 130
-    told = capsys.readouterr().err.splitlines()[-1]
+    output = capsys.readouterr().err.splitlines()[-1]
     assert (
-        told
+        output
         == f"vgg-widget: interrupted: nothing is cached, since {work / 'cache'} cannot be written"
     )
 

@@ -130,9 +130,9 @@ def test_inputs_are_sorted_by_their_contribution(
     added = (kernel * window).sum(axis=(0, 1))
     order = np.argsort(-np.abs(added))[:5]
     assert [one.channel for one in found.inputs] == order.tolist()
-    told = np.array([one.contribution for one in found.inputs], float)
-    np.testing.assert_allclose(told, added[order], rtol=1e-5)
-    assert (told < 0).any()
+    contributions = np.array([one.contribution for one in found.inputs], float)
+    np.testing.assert_allclose(contributions, added[order], rtol=1e-5)
+    assert (contributions < 0).any()
     plain = circuit(extractor, activations, "block2_conv2", 4, 5, location=(row, column))
     norms = [one.norm or 0 for one in plain.inputs]
     assert norms == sorted(norms, reverse=True)

@@ -268,8 +268,8 @@ def test_the_download_is_announced_and_happens_once(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told: list[str] = []
-    published.midway = lambda: told.append(capsys.readouterr().out)
+    calls: list[str] = []
+    published.midway = lambda: calls.append(capsys.readouterr().out)
     # The announced size is the published one; the file itself is checked by its hash only.
     small, large = (
         imagenet.IMAGENET_TOP["vgg19"],
@@ -278,9 +278,9 @@ def test_the_download_is_announced_and_happens_once(
     monkeypatch.setitem(imagenet.IMAGENET_TOP, "vgg19", large)
     predictor = predictor_for(imagenet_extractor)
     folder = str(remote.keras_folder())
-    assert told[0].startswith("Predictions need the weights of ImageNet's classifier, ")
-    assert all(part in told[0] for part in ("once: 575 MB", folder, "0.5 GB"))
-    assert told[0].count("\n") == 1
+    assert calls[0].startswith("Predictions need the weights of ImageNet's classifier, ")
+    assert all(part in calls[0] for part in ("once: 575 MB", folder, "0.5 GB"))
+    assert calls[0].count("\n") == 1
     assert [path.rpartition("/")[2] for path in published.requests] == [
         imagenet.IMAGENET_NAMES.name,
         small.name,

@@ -195,9 +195,9 @@ def test_weights_says_where_files_belong(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert main(["weights"]) == 1
-    told = capsys.readouterr().out
-    assert str(tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5") in told
-    assert "not found" in told
+    output = capsys.readouterr().out
+    assert str(tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5") in output
+    assert "not found" in output
     # Nothing listens on the discard port of this machine.
     monkeypatch.setenv("VGG_WIDGET_WEIGHTS_URL", "http://127.0.0.1:9/")
     assert main(["weights", "--download"]) == 1
@@ -233,15 +233,17 @@ def test_weights_lists_checks_and_downloads(
     first, second = imagenet.IMAGENET["vgg19"].locations()
 
     assert main(["weights"]) == 1
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for line in (
         f"{first}: not found\n",
         f"{second}: not found\n",
         f"downloaded from {mirror.url}{imagenet.IMAGENET['vgg19'].name}\n",
         "download them with `vgg-widget weights --download`\n",
     ):
-        assert line in told
-    assert all(source in told for source in ("imagenet ", "kmeans ", "random ", "auto ", "a path "))
+        assert line in printed
+    assert all(
+        source in printed for source in ("imagenet ", "kmeans ", "random ", "auto ", "a path ")
+    )
 
     mirror.behaviour = "page"
     assert main(["weights", "--download"]) == 1
@@ -254,8 +256,10 @@ def test_weights_lists_checks_and_downloads(
 
     first.write_bytes(mirror.payload[:-1] + b"?")
     assert main(["weights"]) == 1
-    told = capsys.readouterr().out
-    assert f"{first}: 0.2 MB, damaged: its hash is not {imagenet.IMAGENET['vgg19'].hash}\n" in told
+    printed = capsys.readouterr().out
+    assert (
+        f"{first}: 0.2 MB, damaged: its hash is not {imagenet.IMAGENET['vgg19'].hash}\n" in printed
+    )
     first.write_bytes(mirror.payload[:-1])
     assert main(["weights"]) == 1
     assert f"damaged: it should have {len(mirror.payload):,} bytes" in capsys.readouterr().out
@@ -292,13 +296,13 @@ def test_weights_downloads_the_classifier_only_on_request(
         imagenet.IMAGENET_TOP["vgg19"].locations(),
         imagenet.IMAGENET_NAMES.locations(),
     )
-    told = capsys.readouterr().out
-    assert f"{top}: not found\n" in told
-    assert f"{names}: not found\n" in told
+    output = capsys.readouterr().out
+    assert f"{top}: not found\n" in output
+    assert f"{names}: not found\n" in output
     assert main(["weights", "--download", "--top"]) == 0
-    told = capsys.readouterr().out
-    assert f"{top}: 0.2 MB, md5 correct\n" in told
-    assert f"{names}: 0.2 MB, md5 correct\n" in told
+    output = capsys.readouterr().out
+    assert f"{top}: 0.2 MB, md5 correct\n" in output
+    assert f"{names}: 0.2 MB, md5 correct\n" in output
     assert [path.rpartition("/")[2] for path in mirror.requests] == asked
 
 
@@ -322,10 +326,10 @@ def test_weights_exports_the_chosen_weights(
     assert "untrained" in output.err
     assert str(target) in output.out
     assert main(["weights", "--weights", str(target)]) == 0
-    told = capsys.readouterr().out
-    assert f"weights file {target.name}" in told
-    assert hashlib.sha256(target.read_bytes()).hexdigest() in told
-    assert "BGR in 0–255 minus (103.939, 116.779, 123.68)" in told
+    printed = capsys.readouterr().out
+    assert f"weights file {target.name}" in printed
+    assert hashlib.sha256(target.read_bytes()).hexdigest() in printed
+    assert "BGR in 0–255 minus (103.939, 116.779, 123.68)" in printed
     for name, pair in resolve("random").arrays.items():
         for array, read in zip(pair, resolve(target).arrays[name], strict=True):
             np.testing.assert_array_equal(read, array)
@@ -376,14 +380,14 @@ def test_the_demo_serves_its_notebook_and_stops_at_ctrl_c(picture: Path, tmp_pat
         text=True,
     )
     assert demo.stdout is not None
-    told: list[str] = []
+    lines: list[str] = []
     try:
         for line in demo.stdout:
-            told.append(line)
+            lines.append(line)
             if "Ctrl-C" in line:
                 break
-        address = next(word for line in told for word in line.split() if word.startswith("http:"))
-        assert "press Shift+Enter" in told[-1]
+        address = next(word for line in lines for word in line.split() if word.startswith("http:"))
+        assert "press Shift+Enter" in lines[-1]
         with urllib.request.urlopen(address, timeout=30) as page:
             assert page.status == 200
         contents = address.replace("/lab/tree/", "/api/contents/")
@@ -394,7 +398,7 @@ def test_the_demo_serves_its_notebook_and_stops_at_ctrl_c(picture: Path, tmp_pat
         # A second Ctrl-C must not leave the server running.
         demo.send_signal(signal.SIGINT)
         rest, _ = demo.communicate(timeout=60)
-    assert demo.returncode == 0, "".join(told) + rest
+    assert demo.returncode == 0, "".join(lines) + rest
     assert "Traceback" not in rest
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(address, timeout=5)

@@ -118,13 +118,13 @@ def test_a_colormap_that_is_not_registered_is_refused(
     explore: Explore, exact: FeatureExtractor, photo: Any, cmap: Colormap
 ) -> None:
     explorer = explore(extractor=exact, layer=LAYER, channel=0, cmap="magma")
-    told = rf"cmap is a Colormap called '{cmap.name}' .*colormaps\.register\(cmap, name="
+    message = rf"cmap is a Colormap called '{cmap.name}' .*colormaps\.register\(cmap, name="
     for attempt in (
         lambda: setattr(explorer, "cmap", cmap),
         lambda: explore(extractor=exact, cmap=cmap),
         lambda: compare(photo, photo, extractor=exact, cmap=cmap),
     ):
-        with pytest.raises(TraitError, match=told) as caught:
+        with pytest.raises(TraitError, match=message) as caught:
             attempt()
         assert "\n" not in str(caught.value)
     assert explorer.cmap == "magma"
@@ -168,11 +168,11 @@ def test_several_channels_are_refused_in_modes_of_one_channel(
     explore: Explore, photo: Any, exact: FeatureExtractor, single: str
 ) -> None:
     for mode in ("channel", single):
-        told = rf"channels has 2 numbers, but mode '{mode}' shows one channel: give one"
+        message = rf"channels has 2 numbers, but mode '{mode}' shows one channel: give one"
         asked: dict[str, Any] = {"extractor": exact, "channels": (1, 4), "mode": mode}
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             render(exact(photo), LAYER, mode, channels=(1, 4))
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             render_pair(pair(exact, photo, photo), LAYER, mode, channels=(1, 4))
         # An explorer keeps the channels for modes that show several.
         explorer: Any = explore(**asked)

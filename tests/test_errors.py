@@ -135,8 +135,8 @@ def test_a_custom_mode_that_raises_is_named_with_its_lines(
     modes = control(explorer, "mode")
     modes.value = "failing"
     sentence, details = parts(explorer)
-    told = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
-    assert told in sentence
+    message = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
+    assert message in sentence
     assert "mode 'failing' failed on layer 'block2_conv1'" in sentence
     assert "\n" not in sentence
     # The details show the failing line, like the traceback of a cell.

@@ -638,12 +638,12 @@ def test_layers_are_listed_by_torchvisions_names_too(make: Make) -> None:
     assert before.min() < 0
     assert np.array_equal(np.maximum(before, 0), expected)
 
-    told: list[str] = []
+    calls: list[str] = []
     draws = count_draws(explorer)
-    explorer.observe(lambda change: told.append(change["new"]), "layer")
+    explorer.observe(lambda change: calls.append(change["new"]), "layer")
     explorer.layer = "block2_conv1"
     # The trait keeps the name that was set, although the control lists another one.
-    assert (explorer.layer, told, len(draws)) == ("block2_conv1", ["block2_conv1"], 1)
+    assert (explorer.layer, calls, len(draws)) == ("block2_conv1", ["block2_conv1"], 1)
     assert control(explorer, "layer").value == "features.6"
     assert explorer.state()["layer_names"] == "torchvision"
     again = LayerExplorer.from_state(explorer.image, explorer.state(), extractor=explorer.extractor)

@@ -68,10 +68,10 @@ def test_every_value_is_in_it_to_a_508th_of_its_channels_range(
 
 def test_ranges_winners_and_fields_match_numpy(activations: Activations, tmp_path: Path) -> None:
     page = saved(activations, tmp_path)
-    told = header(page)
+    data = header(page)
     positive = [maps[maps > 0] for maps in activations.values()]
-    assert told["network"][0] == pytest.approx(np.percentile(np.concatenate(positive), 99.9), 1e-5)
-    for number, layer in enumerate(told["layers"]):
+    assert data["network"][0] == pytest.approx(np.percentile(np.concatenate(positive), 99.9), 1e-5)
+    for number, layer in enumerate(data["layers"]):
         maps = activations[layer["name"]]
         rows, columns, channels = maps.shape
         assert layer["shape"] == [rows, columns, channels]
@@ -140,8 +140,8 @@ def test_custom_layers_without_fields_and_with_both_signs(
     infos = [replace(info, receptive_field=None, axes=None) for info in activations.layers]
     odd = {name: maps.copy() for name, maps in activations.items()}
     odd["edges"][0, :3, 0] = np.nan, np.inf, -np.inf
-    told = Activations(infos, odd, activations.image, activations.weights)
-    page = saved(told, tmp_path)
+    data = Activations(infos, odd, activations.image, activations.weights)
+    page = saved(data, tmp_path)
     assert header(page)["layers"][0]["fields"] == {}
     assert unpacked(page, 0)[0, 0, :3].tolist() == [255, 255, 255]
 
@@ -230,7 +230,7 @@ def test_a_large_page_is_warned_of_before_any_work(
     }
     image = np.zeros((1000, 1000, 3), np.uint8)
     large = Activations(infos, maps, image, activations.weights)
-    told: list[object] = []
+    calls: list[object] = []
     # The tests turn warnings into errors, so the work ends at the warning.
     sentence = (
         r"the whole page would take about 170 MB, and within max_megabytes=10 some layers keep "
@@ -238,8 +238,8 @@ def test_a_large_page_is_warned_of_before_any_work(
         r"size=, or allow more with max_megabytes=\."
     )
     with pytest.raises(UserWarning, match=sentence):
-        large.to_html(tmp_path / "page.html", progress=lambda *now: told.append(now))
-    assert told == []
+        large.to_html(tmp_path / "page.html", progress=lambda *now: calls.append(now))
+    assert calls == []
     assert list(tmp_path.iterdir()) == []
     call = ["page", "sample", "-o", str(tmp_path / "page.html"), "--weights", "random"]
     assert main([*call, "--size", "64", "--max-megabytes", "0.3"]) == 0
@@ -266,9 +266,9 @@ def test_the_page_opens_with_the_state_of_the_explorer(
     explorer = explore(layer="block2_conv1", channel=17, mode="max", cmap="Wistia", scale="layer")
     explorer.gamma, explorer.location, explorer.overlay = 0.8, (3, 4), 0.25
     explorer.to_html(tmp_path / "page.html")
-    told = header(Page(tmp_path / "page.html"))
-    assert "Wistia" in told["cmaps"]
-    assert told["first"] == {
+    data = header(Page(tmp_path / "page.html"))
+    assert "Wistia" in data["cmaps"]
+    assert data["first"] == {
         "layer": "block2_conv1",
         "channel": 17,
         "channels": [],
@@ -290,10 +290,10 @@ def test_a_mode_that_needs_a_kernel_warns(
     explore: Callable[..., LayerExplorer], tmp_path: Path
 ) -> None:
     explorer = explore(layer="block5_conv1", mode="groups")
-    with pytest.warns(UserWarning, match="mode 'groups' needs a kernel, so the") as told:
+    with pytest.warns(UserWarning, match="mode 'groups' needs a kernel, so the") as caught:
         explorer.to_html(tmp_path / "page.html", layers="block5_conv1")
     # The warning points to the line of the caller.
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
     page = header(Page(tmp_path / "page.html"))
     assert page["first"]["mode"] == "channel"
     assert "groups" not in page["phrases"]
@@ -330,14 +330,14 @@ def test_bad_arguments_are_named_and_nothing_is_written(
     (tmp_path / "folder.html").mkdir()
     arguments = dict(arguments)
     path = arguments.pop("path", "page.html")
-    told: list[object] = []
+    calls: list[object] = []
     if "progress" not in arguments:
-        arguments["progress"] = lambda *now: told.append(now)
+        arguments["progress"] = lambda *now: calls.append(now)
     with pytest.raises(kind, match=sentence):
         activations.to_html(path if path == 3 else tmp_path / path, **arguments)
     assert [one.name for one in tmp_path.iterdir()] == ["folder.html"]
     # The error is raised before any work.
-    assert told == []
+    assert calls == []
 
 
 def test_a_full_disk_keeps_the_old_file(
@@ -370,13 +370,13 @@ def test_a_folder_that_cannot_be_written_is_reported_before_any_work(
         raise PermissionError(errno.EACCES, "Permission denied", "a name that nobody gave")
 
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
-    path, told = tmp_path / "page.html", list[object]()
+    path, calls = tmp_path / "page.html", list[object]()
     with pytest.raises(PermissionError) as caught:
-        activations.to_html(path, progress=lambda *now: told.append(now))
+        activations.to_html(path, progress=lambda *now: calls.append(now))
     assert str(caught.value) == (
         f"path '{path}' cannot be written (Permission denied): choose another folder or name."
     )
-    assert told == []
+    assert calls == []
     assert main(["page", "sample", "-o", str(path), "--weights", "random", "--size", "32"]) == 1
     assert capsys.readouterr().err.endswith(f"vgg-widget: {caught.value}\n")
 
@@ -402,13 +402,13 @@ def test_the_command_writes_a_page(
 
 
 def test_progress_is_reported(activations: Activations) -> None:
-    told: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         activations.to_html(
-            layers=["block4_pool", "block5_pool"], progress=lambda *now: told.append(now)
+            layers=["block4_pool", "block5_pool"], progress=lambda *now: calls.append(now)
         )
-    assert told == [(1, 2), (2, 2)]
+    assert calls == [(1, 2), (2, 2)]
 
 
 def test_a_page_of_one_layer_of_each_block_is_small(tmp_path: Path) -> None:

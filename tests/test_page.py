@@ -71,16 +71,16 @@ def test_the_callback_of_copy_gets_the_first_answer_only(
 ) -> None:
     page = page_of()
     sent = sent_by(page, monkeypatch)
-    told: list[object] = []
-    page.copy("first", lambda ok: told.append(("first", ok)))
-    page.copy("second", lambda ok: told.append(("second", ok)))
+    calls: list[object] = []
+    page.copy("first", lambda ok: calls.append(("first", ok)))
+    page.copy("second", lambda ok: calls.append(("second", ok)))
     page.copy("no callback")
     assert [content["text"] for content, _ in sent] == ["first", "second", "no callback"]
     numbers = [content["number"] for content, _ in sent]
     # Answers arrive in any order, and from every tab that shows the notebook.
     for number, ok in ((1, False), (1, True), (2, True), (0, True)):
         hear(page, {"kind": "copied", "number": numbers[number], "ok": ok})
-    assert told == [("second", False), ("first", True)]
+    assert calls == [("second", False), ("first", True)]
 
 
 def test_a_download_is_sent_as_bytes(page_of: MakePage, monkeypatch: pytest.MonkeyPatch) -> None:

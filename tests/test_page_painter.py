@@ -66,12 +66,12 @@ class Page:
         album, start = self.album(name), self.scene["channel"]
         while len(found) < album["count"]:
             self.says(kind="planes", album=album["name"], start=start, after=len(found))
-            told, (data, *tables) = self.answers.pop()
-            if told["never"]:
+            parameters, (data, *tables) = self.answers.pop()
+            if parameters["never"]:
                 return {}
             indices = np.frombuffer(zlib.decompress(data), np.uint8)
             indices = indices.reshape(-1, *album["shape"])
-            for one, plane, table in zip(indices, told["planes"], tables, strict=True):
+            for one, plane, table in zip(indices, parameters["planes"], tables, strict=True):
                 assert plane["channel"] not in found
                 found[plane["channel"]] = one, plane | {"table": table}
         return found
@@ -80,9 +80,9 @@ class Page:
         """Request the positions of the units of an album's layer."""
         count = self.album(name)["count"]
         self.says(kind="planes", album=name, start=0, after=count, sheet=True)
-        told, _ = self.answers.pop()
-        assert told["figure"] == self.scene["figure"]
-        return dict(told["sheet"])
+        parameters, _ = self.answers.pop()
+        assert parameters["figure"] == self.scene["figure"]
+        return dict(parameters["sheet"])
 
     def painted(
         self, indices: np.ndarray[Any, Any], sheet: Message, own: bytes = b""
@@ -140,16 +140,16 @@ def test_a_page_can_paint_every_channel_to_the_byte(
     assert sorted(planes) == list(range(page.album()["count"]))
     for channel in (5, 0, 31, 63):
         explorer.channel = channel
-        indices, told = planes[channel]
+        indices, parameters = planes[channel]
         np.testing.assert_array_equal(page.painted(indices, sheet), page.drawn(sheet))
-        assert told["title"] == explorer.figure.axes[1].get_title()
-        assert told["caption"] == explorer._controls.caption.value
+        assert parameters["title"] == explorer.figure.axes[1].get_title()
+        assert parameters["caption"] == explorer._controls.caption.value
         made = explorer.rendering
         assert made is not None
-        assert told["range"] == (made.vmin, made.vmax, made.gamma)
-        assert tuple(told["clipped"]) == made.clipped
+        assert parameters["range"] == (made.vmin, made.vmax, made.gamma)
+        assert tuple(parameters["clipped"]) == made.clipped
         words = explorer._view._bars[0]._shown.ax.get_ylabel()
-        assert told["label"] == words.split("\n")
+        assert parameters["label"] == words.split("\n")
 
 
 CHOICES: dict[str, tuple[str, Callable[[LayerExplorer], object]]] = {
@@ -182,19 +182,19 @@ def test_a_page_can_paint_what_a_choice_leads_to(
     shown = explorer._page.shown["album"]
     assert shown in chosen.values()
     planes, sheet = known[shown]
-    indices, told = planes[5 if len(planes) > 1 else 0]
+    indices, parameters = planes[5 if len(planes) > 1 else 0]
     assert page.scene["next"] == shown
     page.says(kind="scene")
     assert page.scene["figure"] == before["figure"]
     assert page.scene["sheet"] == sheet
-    painted = page.painted(indices, sheet, told["table"])
+    painted = page.painted(indices, sheet, parameters["table"])
     np.testing.assert_array_equal(painted, page.drawn(sheet))
     legend = explorer._view._legend
-    said = {words for words, *_ in told["list"]}
+    said = {words for words, *_ in parameters["list"]}
     assert said == {text.get_text() for text in legend.axes.texts} - {""}
-    assert told["title"] == explorer.figure.axes[1].get_title()
-    assert told["caption"] == explorer._controls.caption.value
-    assert told["source"] == explorer._controls.source.value
+    assert parameters["title"] == explorer.figure.axes[1].get_title()
+    assert parameters["caption"] == explorer._controls.caption.value
+    assert parameters["source"] == explorer._controls.source.value
 
 
 @pytest.mark.slow
@@ -258,10 +258,10 @@ def test_a_new_layout_is_another_figure(explore: Explore) -> None:
     page.says(kind="scene")
     assert page.scene["figure"] != first
     (name,) = (page.scene["chosen"]["network"]["block2_conv2"],)
-    ((indices, told),) = page.planes(name).values()
+    ((indices, parameters),) = page.planes(name).values()
     sheet = page.sheet(name)
     explorer.layer = "block2_conv2"
-    painted = page.painted(indices, sheet, told["table"])
+    painted = page.painted(indices, sheet, parameters["table"])
     np.testing.assert_array_equal(painted, page.drawn(sheet))
 
 
@@ -286,8 +286,8 @@ def test_a_layer_that_is_not_in_view_is_not_asked_for_again(explore: Explore) ->
     page.says(kind="scene")
     deep = page.scene["chosen"]["network"]["last"]
     page.says(kind="planes", album=deep, start=0, after=0, sheet=True)
-    told, _ = page.answers.pop()
-    assert told["never"]
+    parameters, _ = page.answers.pop()
+    assert parameters["never"]
     near = page.scene["chosen"]["network"]["first"]
     page.says(kind="planes", album=near, start=0, after=0, sheet=True)
     assert not page.answers.pop()[0]["never"]
@@ -362,7 +362,7 @@ def test_while_the_page_paints_no_frame_is_sent_before_the_steps_rest(explore: E
         control(explorer, "channel").value = channel
     assert page.frames == []
     # The page is told once that a frame is held back.
-    assert [told for told, _ in page.answers] == [{"kind": "kept"}]
+    assert [parameters for parameters, _ in page.answers] == [{"kind": "kept"}]
     assert explorer.rendering is not None
     assert explorer.rendering.channels == (11,)
     page.says(kind="rested")
@@ -660,17 +660,17 @@ def test_the_kernel_says_what_is_under_the_mouse_whenever_it_is_asked(explore: E
     for number in (7, 8):
         page.answers.clear()
         page.says(kind="where", number=number)
-        ((told, _),) = page.answers
-        assert (told["kind"], told["number"]) == ("words", number)
+        ((parameters, _),) = page.answers
+        assert (parameters["kind"], parameters["number"]) == ("words", number)
         value = explorer.activations["block3_conv1"][2, 5, 3]
-        assert told["text"].startswith(f"row 2, column 5: {plain_number(value, 4)}")
+        assert parameters["text"].startswith(f"row 2, column 5: {plain_number(value, 4)}")
 
 
 def test_finite_values_are_reported_as_finite(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=3)
     page = Page(explorer)
     page.says(kind="scene")
-    assert all(told["finite"] for _, told in page.planes().values())
+    assert all(parameters["finite"] for _, parameters in page.planes().values())
 
 
 def test_a_network_of_many_layers_is_stepped_through_all_the_same(explore: Explore) -> None:
@@ -696,5 +696,5 @@ def test_channels_with_nonfinite_values_are_reported(explore: Explore) -> None:
     page.says(kind="scene")
     page.explorer.layer = "first"
     page.says(kind="scene")
-    finite = {channel: told["finite"] for channel, (_, told) in page.planes().items()}
+    finite = {channel: parameters["finite"] for channel, (_, parameters) in page.planes().items()}
     assert finite == {0: True, 1: False, 2: True}

@@ -601,11 +601,11 @@ def test_a_copy_that_the_browser_refuses_is_reported(
     explorer = explore()
     sent: list[Any] = []
     monkeypatch.setattr(page_of(explorer), "send", sent.append)
-    for ok, told in ((True, ""), (False, "did not let the code be copied")):
+    for ok, reported in ((True, ""), (False, "did not let the code be copied")):
         press(explorer, "c")
         number = [message["number"] for message in sent if message["kind"] == "copy"][-1]
         page_says(explorer, kind="copied", number=number, ok=ok)
-        assert told in problem(explorer)
+        assert reported in problem(explorer)
         assert bool(problem(explorer)) == (not ok)
 
 

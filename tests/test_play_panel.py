@@ -34,7 +34,7 @@ class Explorer(StandIn):
 
     def __init__(self, activations: Activations, extractor: FeatureExtractor) -> None:
         super().__init__()
-        self.told: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.downloads: list[tuple[str, float]] = []
         self.during: list[tuple[bool, str]] = []
         self.deaf = self.failing = False
@@ -52,7 +52,7 @@ class Explorer(StandIn):
         self.shows(Scene(now, self._activations, picture, self._extractor))
 
     def choose(self, **changes: Any) -> None:
-        self.told.append(changes)
+        self.requests.append(changes)
         if not self.deaf:
             self.settings = replace(self.settings, **changes)
             count = self._activations.info(self.settings.layer).channels
@@ -91,7 +91,7 @@ class Explorer(StandIn):
 
     @property
     def channels(self) -> list[int]:
-        return [changes["channel"] for changes in self.told if "channel" in changes]
+        return [changes["channel"] for changes in self.requests if "channel" in changes]
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_it_plays_to_the_last_channel_and_stops(explorer: Explorer) -> None:
     panel.play.click()
     assert panel.play.description == "pause"
     explorer.page_ticks(20)
-    assert explorer.told == [{"channel": 1}, {"channel": 2}, {"channel": 3}, {"channel": 4}]
+    assert explorer.requests == [{"channel": 1}, {"channel": 2}, {"channel": 3}, {"channel": 4}]
     assert not panel.clock.playing
     assert panel.play.description == "play"
 
@@ -218,7 +218,7 @@ def test_through_the_layers(explorer: Explorer) -> None:
     explorer.choose(mode="grid")
     explorer.panel.play.click()
     explorer.page_ticks(9)
-    assert explorer.told[1:] == [{"layer": "wide"}, {"layer": "one"}]
+    assert explorer.requests[1:] == [{"layer": "wide"}, {"layer": "one"}]
     assert explorer.settings.mode == "grid"
     assert not explorer.panel.clock.playing
 
@@ -235,7 +235,7 @@ def test_channels_are_shown_one_by_one_whatever_the_mode(explorer: Explorer) -> 
     explorer.choose(mode="max")
     explorer.panel.play.click()
     explorer.page_ticks(2)
-    assert explorer.told[1:] == [{"channel": 1, "mode": "channel"}, {"channel": 2}]
+    assert explorer.requests[1:] == [{"channel": 1, "mode": "channel"}, {"channel": 2}]
 
 
 def test_it_stops_if_a_step_has_no_effect(explorer: Explorer) -> None:
@@ -243,7 +243,7 @@ def test_it_stops_if_a_step_has_no_effect(explorer: Explorer) -> None:
     explorer.deaf = True
     explorer.panel.play.click()
     explorer.page_ticks(10)
-    assert len(explorer.told) == 1
+    assert len(explorer.requests) == 1
     assert not explorer.panel.clock.playing
     explorer.deaf = False
     explorer.panel.play.click()
@@ -256,7 +256,7 @@ def test_from_the_start(explorer: Explorer) -> None:
     explorer.panel.start.click()
     assert explorer.settings.channel == 0
     explorer.panel.start.click()
-    assert len(explorer.told) == 2
+    assert len(explorer.requests) == 2
     explorer.panel.over.value = "layers"
     explorer.choose(layer="one")
     explorer.panel.start.click()
@@ -282,7 +282,7 @@ def test_a_step_sends_the_clock_nothing_back(
     for widget in widgets_of(explorer.panel.widget):
         monkeypatch.setattr(widget, "send_state", lambda key=None: sent.append(key))
     explorer.page_ticks(12)
-    assert len(explorer.told) == 12
+    assert len(explorer.requests) == 12
     assert sent == []
     explorer.panel.speed.value = 1
     assert sent  # messages are recorded

@@ -120,10 +120,10 @@ def test_a_keras_file_predicts_what_keras_does(
         ((*decoded,),) = keras.applications.vgg19.decode_predictions(expected[None], top=7)
     finally:
         monkeypatched.CLASS_INDEX = before
-    told = predictor.predict(activations, top=7)
-    assert [(one.wordnet_id, one.label) for one in told] == [entry[:2] for entry in decoded]
-    np.testing.assert_allclose([p.probability for p in told], [e[2] for e in decoded], atol=1e-4)
-    assert told[0].index == expected.argmax()
+    found = predictor.predict(activations, top=7)
+    assert [(one.wordnet_id, one.label) for one in found] == [entry[:2] for entry in decoded]
+    np.testing.assert_allclose([p.probability for p in found], [e[2] for e in decoded], atol=1e-4)
+    assert found[0].index == expected.argmax()
 
 
 @pytest.mark.slow
@@ -245,16 +245,16 @@ def test_predictions_come_sorted_and_are_computed_once_a_picture(
 ) -> None:
     maps = np.random.default_rng(1).random((7, 7, 512), np.float32)
     activations = of_pool(maps, extractor)
-    told = predictor.predict(activations, top=1000)
-    assert [type(one) for one in told] == [Prediction] * 4
-    shares = [one.probability for one in told]
+    found = predictor.predict(activations, top=1000)
+    assert [type(one) for one in found] == [Prediction] * 4
+    shares = [one.probability for one in found]
     assert shares == sorted(shares, reverse=True)
     np.testing.assert_allclose(sum(shares), 1, rtol=1e-6)
-    assert {(one.index, one.wordnet_id, one.label) for one in told} == {
+    assert {(one.index, one.wordnet_id, one.label) for one in found} == {
         (number, f"n{number}", f"name_{number}") for number in range(4)
     }
     monkeypatch.setattr(predictor, "_computed", None)
-    assert predictor.predict(activations, top=2) == told[:2]
+    assert predictor.predict(activations, top=2) == found[:2]
 
 
 @pytest.mark.parametrize("top", [0, 1001, -5, 2.0, True, "5", None])

@@ -70,7 +70,7 @@ def test_the_command_reads_this_package(capsys: pytest.CaptureFixture[str]) -> N
     assert main([f"v{vgg_widget.__version__}"]) == 0
     assert "\n### Added\n" in capsys.readouterr().out
     assert main(["v0.0.0"]) == 1
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1)
     assert main([]) == 2
     assert "such as v1.2.3" in capsys.readouterr().err

@@ -71,10 +71,10 @@ def test_an_array_is_named_by_its_place(extractor: FeatureExtractor) -> None:
 
 
 def test_bad_images_alone_give_nothing_but_warnings(extractor: FeatureExtractor) -> None:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert list(extractor.stream([b"no", b"nor this"], on_error="skip")) == []
-    assert [str(warning.message)[:9] for warning in told] == ["images[0]", "images[1]"]
+    assert [str(warning.message)[:9] for warning in caught] == ["images[0]", "images[1]"]
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ def test_the_frames_of_an_animation_are_streamed(
 
 def test_each_stream_warns_of_skipped_images(extractor: FeatureExtractor) -> None:
     for _ in range(2):
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
             list(extractor.stream([b"no picture"], on_error="skip"))
-        assert len(told) == 1
+        assert len(caught) == 1
 
 
 def test_a_folder_is_refused_with_advice(extractor: FeatureExtractor, tmp_path: Path) -> None:

@@ -358,10 +358,10 @@ def test_a_walk_through_layers_stays_before_the_relu(explore: Explore) -> None:
 
 
 def test_an_animation_is_saved_whole_or_not_at_all(small: LayerExplorer, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     path = tmp_path / "walk.gif"
-    small.save_animation(path, "channels", 0.05, progress=lambda *step: told.append(step))
-    assert told == [(n, 5) for n in range(1, 6)]
+    small.save_animation(path, "channels", 0.05, progress=lambda *step: calls.append(step))
+    assert calls == [(n, 5) for n in range(1, 6)]
     data = path.read_bytes()
     with Image.open(path) as image:
         assert (image.info["duration"], image.info["loop"]) == (50, 0)

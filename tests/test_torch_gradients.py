@@ -260,10 +260,10 @@ def test_the_aims_of_synthesised_images(network: Small, extractor: FeatureExtrac
         ("style", (gram, even), apart, -apart),
     )
     network.train()
-    for aim, asked, told, value in cases:
+    for aim, asked, expected, value in cases:
         made = LayerAim(extractor, "mix", (24, 32), aim)
         found, slopes = made.gradients(pictures, still, asked)
-        np.testing.assert_allclose(found, told.detach().numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
         (slope,) = torch.autograd.grad(value.sum(), given, retain_graph=True)
         np.testing.assert_allclose(slopes, slope.numpy(), rtol=1e-3, atol=1e-7)
         np.testing.assert_allclose(made.values(pictures, still, asked), found, rtol=1e-6)

@@ -325,8 +325,8 @@ def test_all_is_put_back_after_an_error(small: Small, photo: RGB8, error: Any) -
 
     handle = small.mix.register_forward_pre_hook(fail)
     before = state_of(small)
-    told = pytest.raises(ValueError, match="no more") if error is RuntimeError else None
-    with told or pytest.raises(error):
+    refusal = pytest.raises(ValueError, match="no more") if error is RuntimeError else None
+    with refusal or pytest.raises(error):
         extractor(photo)
     with pytest.raises((ValueError, KeyboardInterrupt)):
         attribute(extractor, activations, "mix", 1, (3, 4))
@@ -405,8 +405,8 @@ def test_an_explorer_of_a_network_of_pytorch(small: Small, photo: RGB8) -> None:
 
 
 def test_unscaled_input_is_reported(small: Small) -> None:
-    told = FeatureExtractor(model=small).weights.message
-    assert "Values 0–255: PyTorch model 'Small' was given unscaled pixels" in told
+    message = FeatureExtractor(model=small).weights.message
+    assert "Values 0–255: PyTorch model 'Small' was given unscaled pixels" in message
     assert not FeatureExtractor(model=small, preprocess=scaled).weights.message
 
 

@@ -1,4 +1,4 @@
-"""VGG16: layers, maps and sources of weights; files for VGG16 and VGG19 are told apart."""
+"""VGG16: layers, maps and sources of weights; files for VGG16 and VGG19 are distinguished."""
 
 from __future__ import annotations
 
@@ -252,14 +252,14 @@ def test_auto_takes_imagenet_then_contours_then_random(
 @pytest.mark.usefixtures("home")
 def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "--network", "VGG16"]) == 1
-    told = capsys.readouterr().out
-    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5: not found" in told
-    assert "hed       trained on ImageNet, fine-tuned for contours" in told
-    assert "download them with `vgg-widget weights --network vgg16 --download`" in told
-    assert "kmeans" not in told
+    output = capsys.readouterr().out
+    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5: not found" in output
+    assert "hed       trained on ImageNet, fine-tuned for contours" in output
+    assert "download them with `vgg-widget weights --network vgg16 --download`" in output
+    assert "kmeans" not in output
     # Only VGG19 has learned filters.
-    assert "learned filters" not in told
-    assert "safetensors" in told
+    assert "learned filters" not in output
+    assert "safetensors" in output
     main(["weights"])
     assert "learned filters (.npz)" in capsys.readouterr().out
 

@@ -303,9 +303,9 @@ def test_two_processes_at_once_both_get_the_whole_file(mirror: Mirror, home: Pat
         subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, text=True)
         for _ in range(2)
     ]
-    told = {process.communicate(timeout=120)[0].strip() for process in processes}
+    paths = {process.communicate(timeout=120)[0].strip() for process in processes}
     path = keras_folder() / NAME
-    assert told == {str(path)}
+    assert paths == {str(path)}
     assert path.read_bytes() == mirror.payload
     assert names(keras_folder()) == [NAME]
     assert len(mirror.requests) == 2
@@ -397,10 +397,10 @@ def test_a_failed_download_leaves_no_empty_progress_bar(
 def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
     mirror.behaviour = "missing"
     with ThreadPoolExecutor(2) as pool:
-        told = [resolved.provenance for resolved in pool.map(resolve, ["auto", "auto"])]
+        both = [resolved.provenance for resolved in pool.map(resolve, ["auto", "auto"])]
     assert len(mirror.requests) == 1
-    assert told[0] == told[1]
-    assert told[0].source == "kmeans"
+    assert both[0] == both[1]
+    assert both[0].source == "kmeans"
     for part in (
         "Practice filters, NOT ImageNet weights: k-means filters (learned without labels from 6",
         "404",
@@ -408,7 +408,7 @@ def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
         f"into the folder {keras_folder()}",
         "run `vgg-widget weights --download`",
     ):
-        assert part in told[0].message
+        assert part in both[0].message
     with pytest.raises(WeightsError, match="404"):
         resolve("imagenet")
     assert len(mirror.requests) == 2

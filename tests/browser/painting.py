@@ -63,9 +63,9 @@ ASKED_OF_SHOWN = "sum(one['album'] == explorer._page.scene['album'] for one in a
 _COUNTING = """
 import time
 asked, _hear, last = [], explorer._page.listeners["planes"], [time.monotonic()]
-def _count(told):
-    _hear(told)
-    asked.append(told)
+def _count(data):
+    _hear(data)
+    asked.append(data)
     last[0] = time.monotonic()
 explorer._page.listeners["planes"] = _count
 """

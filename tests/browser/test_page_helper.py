@@ -357,8 +357,8 @@ def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
         )
     page.page.locator(CANVAS).focus()
     text = "a = 'ä'\nb = 1\n" * 100
-    page.ask(f"told = []\none.page.copy({text!r}, told.append)\nNone")
-    page.wait_value("told", [True])
+    page.ask(f"answers = []\none.page.copy({text!r}, answers.append)\nNone")
+    page.wait_value("answers", [True])
     read = "navigator.clipboard.readText()" if secure else "read()"
     assert page.page.evaluate(read) == text
     # Copying does not move the focus.
@@ -373,8 +373,8 @@ def test_a_refused_copy_is_reported(lab: OpenNotebook) -> None:
         "() => { navigator.clipboard.writeText = () => Promise.reject(Error('no'));"
         "document.execCommand = () => false }"
     )
-    page.ask("told = []\none.page.copy('x', told.append)\nNone")
-    page.wait_value("told", [False])
+    page.ask("answers = []\none.page.copy('x', answers.append)\nNone")
+    page.wait_value("answers", [False])
     assert page.console_errors() == []
 
 
