@@ -392,10 +392,8 @@ def _shapes() -> list[Refused]:
         for shape in small
     ]
     return [
-        Refused(
-            f"array of shape {shape}", lambda _, shape=shape: np.zeros(shape, np.uint8), message
-        )  # type: ignore[misc]
-        for shape, message in cases
+        Refused(f"array of shape {shape}", lambda _, shape=shape: np.zeros(shape, np.uint8), words)  # type: ignore[misc]
+        for shape, words in cases
     ]
 
 
