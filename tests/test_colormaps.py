@@ -50,7 +50,8 @@ def known(dusk: Colormap) -> dict[str, Colormap]:
         "viridis_r": mpl.colormaps["viridis"].reversed(),
         "RdBu": mpl.colormaps["RdBu"],
         "tab10": mpl.colormaps["tab10"],
-        "grey": mpl.colormaps["grey"],
+        # Called "gray" before matplotlib 3.10.
+        mpl.colormaps["grey"].name: mpl.colormaps["grey"],
         "theirs.dusk": dusk,
     }
 

@@ -240,8 +240,9 @@ def drag(figure: Figure, start: tuple[int, int], end: tuple[int, int]) -> None:
         ("motion_notify_event", end),
         ("button_release_event", end),
     ):
-        held = [MouseButton.LEFT] if name == "motion_notify_event" else None
-        event = MouseEvent(name, figure.canvas, x, y, MouseButton.LEFT, buttons=held)
+        event = MouseEvent(name, figure.canvas, x, y, MouseButton.LEFT)
+        # Not an argument, since matplotlib before 3.10 knows no such attribute.
+        event.buttons = frozenset([MouseButton.LEFT] if name == "motion_notify_event" else [])
         figure.canvas.callbacks.process(name, event)
 
 

@@ -36,5 +36,7 @@ def is_slow(file: str, name: str) -> bool:
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     (found,) = (one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name)
     marks = [ast.unparse(mark) for mark in found.decorator_list]
-    marks += [ast.unparse(one) for one in tree.body if ast.unparse(one).startswith("pytestmark")]
-    return any("pytest.mark.slow" in mark for mark in marks)
+    of_module = [ast.unparse(one) for one in tree.body if isinstance(one, ast.Assign)]
+    return "pytest.mark.slow" in marks or any(
+        line.startswith("pytestmark") and "pytest.mark.slow" in line for line in of_module
+    )
