@@ -172,3 +172,5 @@ def test_nan_elsewhere_in_a_channel_is_no_change_of_the_weights(keras: Any) -> N
     assert found.values[4, 4] == pytest.approx(1 / 90)
     with pytest.raises(ValueError, match=r"infinite for the baseline, .* pass another baseline="):
         attribute(extractor, made, "logarithm", 0, (4, 4), method="integrated_gradients")
+    with pytest.raises(ValueError, match=r"'occlusion' makes, .*: pass another baseline=\."):
+        attribute(extractor, made, "logarithm", 0, (4, 4), method="occlusion", baseline=(0, 0, 0))

@@ -596,3 +596,20 @@ def test_a_grey_input_is_drawn_grey(keras: Any, photo: RGB8) -> None:
     luma = activations.image @ np.array([0.299, 0.587, 0.114])
     assert made[..., 0].flat[luma.argmax()] == 255
     assert made[..., 0].flat[luma.argmin()] == 0
+
+
+def test_an_input_with_a_nan_kernel_comes_first(photo: RGB8) -> None:
+    import keras
+
+    inputs = keras.Input((None, None, 3))
+    many = keras.layers.Conv2D(9, 1, name="many")(inputs)
+    few = keras.layers.Conv2D(1, 1, name="few")
+    model = keras.Model(inputs, few(many))
+    kernel = np.arange(1, 10, dtype=np.float32).reshape(1, 1, 9, 1)
+    kernel[0, 0, 2] = np.nan
+    few.set_weights([kernel, np.zeros(1)])
+    extractor = FeatureExtractor(model=model)
+    with pytest.warns(UserWarning, match="NaN"):
+        activations = extractor(photo)
+    found = circuit(extractor, activations, "few", 0, 3)
+    assert [one.channel for one in found.inputs] == [2, 8, 7]

@@ -242,7 +242,8 @@ def drag(figure: Figure, start: tuple[int, int], end: tuple[int, int]) -> None:
     ):
         event = MouseEvent(name, figure.canvas, x, y, MouseButton.LEFT)
         # Not an argument, since matplotlib before 3.10 knows no such attribute.
-        event.buttons = frozenset([MouseButton.LEFT] if name == "motion_notify_event" else [])
+        held = [MouseButton.LEFT] if name == "motion_notify_event" else []
+        event.buttons = frozenset(held)  # type: ignore[attr-defined]
         figure.canvas.callbacks.process(name, event)
 
 

@@ -27,7 +27,7 @@ from vgg_widget.activations.xarray_dataset import as_dataset
 from vgg_widget.images import RGB8, read_image
 from vgg_widget.layers import LayerInfo, is_index
 from vgg_widget.support.files import atomic_write
-from vgg_widget.support.messages import percent, unknown_choice
+from vgg_widget.support.messages import counted, percent, unknown_choice
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 
@@ -269,7 +269,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
     def __repr__(self) -> str:
         height, width = self._image.shape[:2]
-        layers = "1 layer" if len(self) == 1 else f"{len(self)} layers"
+        layers = counted(len(self), "layer")
         return f"<Activations of {layers}, image {height}×{width}, {self._weights.label}>"
 
     def at(self, layer: str, row: int, column: int) -> Floats:

@@ -175,7 +175,8 @@ def circuit(
     total = float(squares.sum())
     added = None if place is None else fan_in.contributions(maps, number, *place)
     score = squares if by == "norm" or added is None else np.abs(added)
-    chosen = np.argsort(-score, kind="stable")[:k].tolist()
+    # NaN comes first, since it determines the channel's values.
+    chosen = np.argsort(-np.nan_to_num(score, nan=np.inf), kind="stable")[:k].tolist()
     inputs = []
     for index in chosen:
         kernel = kernels[index].copy()
@@ -227,7 +228,8 @@ def check_made_by(extractor: FeatureExtractor, activations: Activations) -> None
     if own.label == theirs.label and own.source == "model":
         raise ValueError(
             f"activations come from {theirs.label} with other weights than the extractor's model "
-            "has now: compute them again with extractor(activations.image)."
+            "has now: compute them again with extractor(activations.image), or set the explorer's "
+            "image again."
         )
     raise ValueError(
         f"activations come from {theirs.label}, but extractor has {own.label}: pass the "

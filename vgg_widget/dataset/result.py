@@ -18,7 +18,7 @@ from vgg_widget.dataset.top_images import SeenImages, StrongestImages
 from vgg_widget.images import RGB8, ImageError, file_bytes, read_file_bytes, resize_exactly
 from vgg_widget.layers import LayerInfo
 from vgg_widget.support.files import atomic_write
-from vgg_widget.support.messages import briefly
+from vgg_widget.support.messages import briefly, counted
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 
@@ -126,8 +126,8 @@ class TopActivations(Mapping[str, StrongestImages]):
     def __repr__(self) -> str:
         bad = f", {len(self.failed)} bad" if self.failed else ""
         return (
-            f"<TopActivations of {len(self)} layers, {self.k} strongest by {self.statistic} of "
-            f"{len(self.images)} images{bad}, {self.weights.label}>"
+            f"<TopActivations of {counted(len(self), 'layer')}, {self.k} strongest by "
+            f"{self.statistic} of {len(self.images)} images{bad}, {self.weights.label}>"
         )
 
     def boxes(self, layer: str, channel: int, *, original: bool = False) -> Ints:

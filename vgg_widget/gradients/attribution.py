@@ -41,6 +41,12 @@ _SAME = (
     "attribute: pass another baseline=."
 )
 _NOTHING = "nothing can be attributed"
+# For methods that change the image.
+_REMEDIES = {
+    "smoothgrad": "less noise=",
+    "integrated_gradients": "another baseline=",
+    "occlusion": "another baseline=",
+}
 _UNITS = {"gradient": "activation per level of 255", "smoothgrad": "activation per level of 255"}
 
 
@@ -314,7 +320,7 @@ def _unit_attribution(
         values = parts.sum(axis=-1)
     if randomised is not None:
         made_with["seed"] = chosen.seed
-    check_finite(layer, values, np.array(now), so=_NOTHING)
+    _check_computed(layer, method, values, now)
     place = function.location
     value, message = now, ""
     if not function.randomised:
@@ -346,6 +352,16 @@ def _unit_attribution(
 
 def _value_of(function: ChannelFunction, picture: Floats) -> float:
     return float(function.values(picture[np.newaxis])[0])
+
+
+def _check_computed(layer: str, method: Method, values: Doubles, now: float) -> None:
+    """Raise ValueError for a map that is not finite; `now` is the value for the image itself."""
+    if method in _REMEDIES and math.isfinite(now) and not np.isfinite(values).all():
+        raise ValueError(
+            f"layer {layer!r} is NaN or infinite for some of the images that {method!r} makes, so "
+            f"{_NOTHING}: pass {_REMEDIES[method]}."
+        )
+    check_finite(layer, values, np.array(now), so=_NOTHING)
 
 
 def _completeness(

@@ -111,9 +111,9 @@ def _between_units(pixels: int, places: Doubles, ends: tuple[float, float], seen
 
 def _checked_target(target: object, classes: int | None) -> int:
     if classes is None or not is_index(target, classes):
-        hint = "their count is unknown" if classes is None else f"it is from 0 to {classes - 1}"
+        which = "" if classes is None else f" from 0 to {classes - 1}"
         raise ValueError(
             f"target {briefly(target)} is not a class of this model, whose classes have no names: "
-            f"pass a number; {hint}."
+            f"pass a number{which}."
         )
     return int(target)

@@ -41,7 +41,7 @@ from vgg_widget.network.streaming import (
     check_stream,
     read_ahead,
 )
-from vgg_widget.support.messages import briefly, percent
+from vgg_widget.support.messages import briefly, counted, percent
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
 from vgg_widget.weights.applications import checked_network
@@ -190,7 +190,8 @@ class FeatureExtractor:
     def model(self) -> Any:
         """The ``keras.Model`` with one output per layer (after the ReLU, as in Keras).
 
-        For a PyTorch network, the module itself.
+        For a PyTorch network, the module itself. The networks of named weights and of files are
+        shared by all extractors: do not change their weights, but pass a copy as ``model=``.
         """
         return self._network.model
 
@@ -222,7 +223,7 @@ class FeatureExtractor:
         return self.at_size(self._size)
 
     def __repr__(self) -> str:
-        return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
+        return f"<FeatureExtractor of {counted(len(self.layers), 'layer')}, {self._weights.label}>"
 
     def __call__(self, image: object) -> Activations:
         """Compute every layer's feature maps of an image, in one forward pass.
@@ -385,7 +386,7 @@ class FeatureExtractor:
         if not ill:
             return
         name, maps = ill[0]
-        others = f", and so are some of {len(ill) - 1} later ones" if ill[1:] else ""
+        others = f", and so are some of {counted(len(ill) - 1, 'later layer')}" if ill[1:] else ""
         words = (
             f"{percent(1 - np.isfinite(maps).mean())} of the values of layer {name!r} "
             f"({self._weights.label}) are NaN or infinite{others}; renderings show NaN as the "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ class Scale:
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
             raise ValueError(unknown_choice("scale", self.scope, SCOPES))
+        for name in ("percentile", "gamma"):
+            if not isinstance(getattr(self, name), Real):
+                raise TypeError(f"{name} {getattr(self, name)!r} is not a number.")
         if not 0 < self.percentile <= 100:
             raise ValueError(
                 f"percentile {self.percentile!r} is not a percentile: choose more than 0 and at "

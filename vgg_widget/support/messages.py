@@ -31,6 +31,11 @@ def nearest(names: Sequence[str], value: object) -> str | None:
     return next(iter(difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)), None)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 layer" or "2 layers"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def briefly(value: object) -> str:
     """Return a value's repr for a sentence, or its type if the repr is too long."""
     words = repr(value)

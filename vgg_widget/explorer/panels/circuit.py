@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -142,15 +143,15 @@ def _words(found: Circuit, layer: str) -> str:
     if len(found.inputs) < found.count:
         which = (
             f"reads all {found.count} channels of {source}"
-            f"; these {len(found.inputs)} have the largest kernels, "
-            f"{found.share:.0%} of the sum of squares."
+            f"; these {len(found.inputs)} have the largest kernels, {_share(found.share)}."
         )
     else:
         names = "channel" if found.count == 1 else f"{found.count} channels"
         which = f"reads the {names} of {source}, shown below."
+    limit = f", up to {plain_number(found.top, 2)}" if math.isfinite(found.top) else ""
     words = (
-        f"{layer} channel {found.channel} {which} Red weights are positive, blue ones negative, "
-        f"up to {plain_number(found.top, 2)}."
+        f"{layer} channel {found.channel} {which} Red weights are positive, blue ones negative"
+        f"{limit}."
     )
     if found.bias is not None and found.activation is not None:
         words += (
@@ -160,10 +161,17 @@ def _words(found: Circuit, layer: str) -> str:
     return words
 
 
+def _share(share: float) -> str:
+    if math.isfinite(share):
+        return f"{share:.0%} of the sum of squares"
+    return "and some of their weights are NaN or infinite"
+
+
 def _numbers(one: CircuitInput) -> list[str]:
     if one.norm is None or one.share is None:
         return []
-    lines = [f"norm {plain_number(one.norm, 2)} · {one.share:.0%}"]
+    share = f" · {one.share:.0%}" if math.isfinite(one.share) else ""
+    lines = [f"norm {plain_number(one.norm, 2)}{share}"]
     if one.contribution is not None:
         adds = plain_number(one.contribution, 2)
         lines.append(f"adds {adds}" if one.contribution < 0 else f"adds +{adds}")

@@ -87,6 +87,11 @@ class TopImagesPanel(Panel):
             self._weights, self._digest = weights, weights_digest(extractor)
         if top.weights.digest == self._digest:
             return ""
+        if top.weights.label == extractor.weights.label:
+            return (
+                f"This set was computed with {top.weights.label}, but with other weights than this "
+                "explorer's, whose channels differ: compute it with explorer.extractor."
+            )
         return (
             f"This set was computed with {top.weights.label}, but this explorer's weights are "
             f"{extractor.weights.label}, whose channels differ: compute it with "
