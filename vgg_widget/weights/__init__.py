@@ -252,7 +252,8 @@ def _imagenet_path(network: str) -> Path:
 def _fallback_message(found: Provenance, why: str) -> str:
     """Return the message that these weights replace ImageNet's."""
     kind, what = _FALLBACKS[found.source]
-    return f"{kind} filters, NOT ImageNet weights: {found.label}, {what}, are used because {why}"
+    reason = why[:1].upper() + why[1:]
+    return f"{kind} filters, NOT ImageNet weights: {found.label}, {what}. {reason}"
 
 
 # The fallbacks' names and descriptions for messages.

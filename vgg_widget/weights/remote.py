@@ -227,7 +227,7 @@ class RemoteFile:
     def _not_downloaded(self, reason: str, url: str, folder: Path) -> WeightsError:
         return WeightsError(
             f"{self.what} are not cached and could not be downloaded because {reason}; to try "
-            f"again run `{self.command}`, or put the file {self.name} from {url} into the folder "
+            f"again, run `{self.command}`, or put the file {self.name} from {url} into the folder "
             f"{folder}."
         )
 
