@@ -113,7 +113,8 @@ def test_a_lower_picture_makes_the_page_shorter(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     before = page.wait_picture_equal(CANVAS)
     upright = height_on_page(page)
-    words = page.page.locator(".vgg-caption")
+    # The line right under the figure: thumbnails below it change their height later.
+    words = page.page.locator(".vgg-place")
     under = words.bounding_box()
     page.ask("explorer.image = explorer.image[: len(explorer.image) // 2]\nNone")
     lower = page.wait_picture_equal(CANVAS, unlike=before)
