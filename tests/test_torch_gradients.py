@@ -172,7 +172,7 @@ def test_values_without_a_gradient(photo: RGB8) -> None:
             return (images > 100).float()
 
     extractor = FeatureExtractor(model=nn.Sequential(Signs()), preprocess=lambda x: x, size=None)
-    with pytest.raises(ValueError, match="layer '0' has no gradient, since its values are counted"):
+    with pytest.raises(ValueError, match="layer '0' has no gradient, since its values are counts"):
         attribute(extractor, photo, "0", 1, (3, 4))
     found = attribute(extractor, photo, "0", 1, (3, 4), method="occlusion", window=1)
     assert found.value == float(photo[3, 4, 1] > 100)

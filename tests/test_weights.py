@@ -459,7 +459,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     assert_sentence(caught.value, f"the file {path} is damaged", "weights --download")
     fallen = resolve("auto").provenance
     assert (fallen.source, path.read_bytes() == damaged) == ("kmeans", True)
-    assert f"the cached file {path} is damaged" in fallen.message
+    assert f"The cached file {path} is damaged" in fallen.message
     remote.failed_downloads.clear()
     mirror.behaviour = "good"
     assert resolve("auto").provenance == provenance

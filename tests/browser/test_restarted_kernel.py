@@ -26,6 +26,9 @@ SHOWN = "document.querySelector('.jupyter-matplotlib-canvas-div canvas')?.width 
 def test_the_picture_stays_on_the_open_page_and_in_the_file(lab: OpenNotebook) -> None:
     page, _, before = restarted(lab, "test_the_picture_stays*.ipynb")
     page.press_slider("channel", "ArrowRight")
+    page.page.keyboard.press("s")
+    # Longer than the page waits before it sends what it wants to know.
+    page.page.wait_for_timeout(2000)
     assert page.canvas_rows() == before
     assert page.console_errors() == []
 

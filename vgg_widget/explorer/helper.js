@@ -2,6 +2,7 @@
 // page's theme and width, the clipboard and downloads, and a faster canvas. It touches nothing outside its
 // own explorer. An explorer shown twice has one model and two views.
 
+import { tellKernel } from "./live_albums.js";
 import { livePainter } from "./live_painter.js";
 
 const ROOT = ".vgg-explorer";
@@ -43,11 +44,9 @@ function keySender(model, isTelling) {
   const waiting = [];
   let sent = -Infinity;
   const send = (key, begun = performance.now()) => {
-    // A kernel that is gone no longer answers.
-    if (model.comm_live === false) return;
     sent = performance.now();
     if (isTelling() && sent - begun <= PATIENCE_MS) setTimeout(send, TOLD_MS, key, begun);
-    else model.send({ kind: "key", key });
+    else tellKernel(model, { kind: "key", key });
   };
   const isWaiting = () => performance.now() - sent <= PATIENCE_MS;
   return {
@@ -349,7 +348,7 @@ async function mendFigure(model) {
 // Failures on the page are shown with the explorer's other errors, since few users have the browser's
 // console open.
 const tellFailure = (model, doing) => (error) =>
-  model.send({ kind: "failed", doing, message: String(error) });
+  tellKernel(model, { kind: "failed", doing, message: String(error) });
 
 const DOING = { copy: "copy the code", download: "save the file", answered: "take the next key" };
 
@@ -378,7 +377,7 @@ export default () => {
         if (kind === "words") painter.tell(message);
         if (kind === "answered") sender.answered();
         if (kind === "download") download(name, buffers[0]);
-        if (kind === "copy") model.send({ kind: "copied", number, ok: await copy(text) });
+        if (kind === "copy") tellKernel(model, { kind: "copied", number, ok: await copy(text) });
       };
       model.on("msg:custom", (message, buffers) =>
         follow(message, buffers).catch(tellFailure(model, DOING[message.kind] ?? "paint")));

@@ -14,6 +14,15 @@ const NEAR_MS = 800;
 // About this many planes of every album are fetched before the rest of any.
 const FIRST_PLANES = 48;
 
+// Sends a message to the kernel. After a restart of the kernel this would throw; the page keeps its picture.
+export function tellKernel(model, message) {
+  try {
+    model.send(message);
+  } catch {
+    // Nobody receives messages any more.
+  }
+}
+
 export function albumKeeper(model, changed) {
   const albums = new Map();
   const sheets = new Map();
@@ -85,7 +94,7 @@ export function albumKeeper(model, changed) {
       albums.set(one.name, { start: Math.min(channel, one.count - 1), size: sizeOf(one), planes: new Map() });
     const { start, planes } = albums.get(one.name);
     const sheet = !sheets.has(one.layer);
-    model.send({ kind: "planes", album: one.name, start, after: planes.size, sheet });
+    tellKernel(model, { kind: "planes", album: one.name, start, after: planes.size, sheet });
     asking = setTimeout(ask, PATIENT_MS);
   }
 

@@ -1,5 +1,6 @@
 // Describes and marks the unit under the mouse if the page knows it, and tells the kernel once it rests.
 
+import { tellKernel } from "./live_albums.js";
 import { fieldOf, paintFrame, seenWords } from "./painter.js";
 
 // After this long without a move, the kernel gets the mouse position; then its text is requested.
@@ -126,7 +127,7 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
     }
     // The kernel forgets the mouse position when it shows another layer.
     view.hear();
-    model.send({ kind: "where", number: view.number });
+    tellKernel(model, { kind: "where", number: view.number });
   }
 
   return {

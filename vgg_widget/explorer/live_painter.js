@@ -1,7 +1,7 @@
 // Paints a picture on the page before the kernel has drawn it, on a canvas above ipympl's own. ipympl's
 // frames remain unchanged below; wherever something is not known exactly, this canvas is empty.
 
-import { albumKeeper } from "./live_albums.js";
+import { albumKeeper, tellKernel } from "./live_albums.js";
 import { mouseListener, paintUnit } from "./live_mouse.js";
 import { coloursOf, paintBar, paintList, paintMap, paintWords } from "./painter.js";
 
@@ -178,7 +178,7 @@ export function livePainter(model) {
     if (!kept) return;
     resting = setTimeout(() => {
       kept = false;
-      model.send({ kind: "rested" });
+      tellKernel(model, { kind: "rested" });
     }, shown && leaving === undefined ? STEPS_REST_MS : 0);
   }
 
@@ -198,11 +198,11 @@ export function livePainter(model) {
       // The kernel's frame, and with it the canvas's size, may still be on its way.
       clearTimeout(beginning);
       if (performance.now() - opened < FITTING_MS) beginning = setTimeout(begin, SCENE_MS);
-      else if (canvases.size) model.send({ kind: "cannot", scene: scene.number });
+      else if (canvases.size) tellKernel(model, { kind: "cannot", scene: scene.number });
       return;
     }
     painting = scene.number;
-    model.send({ kind: "painting", scene: painting });
+    tellKernel(model, { kind: "painting", scene: painting });
     if (locationNow()) marks();
     mouse.look();
   }
@@ -211,7 +211,7 @@ export function livePainter(model) {
   function marks() {
     if (!painting || marking === painting) return;
     marking = painting;
-    model.send({ kind: "marks", scene: painting });
+    tellKernel(model, { kind: "marks", scene: painting });
     paint();
   }
 
@@ -222,7 +222,7 @@ export function livePainter(model) {
     clearTimeout(asking);
     const ask = () => {
       if (isTelling()) asking = setTimeout(ask, SCENE_MS);
-      else model.send({ kind: "scene", turn });
+      else tellKernel(model, { kind: "scene", turn });
     };
     const latest = ended + SCENE_AT_LAST_MS - performance.now();
     if (canvases.size && scene.paintable)
@@ -326,7 +326,7 @@ export function livePainter(model) {
       over === "layers"
         ? !isLast(place, stage.layers.length) && turnLayer(1, true)
         : album?.one && album.count > 1 && !isLast(channelNow(), album.count) && go((channelNow() + 1) % album.count);
-    if (gone) model.send({ kind: "played" });
+    if (gone) tellKernel(model, { kind: "played" });
   }
 
   const find = (id) => model.widget_manager.get_model(id);
