@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.explorers import made_panel
 from tests.standin import Scene, StandIn, show
-from vgg_widget import Activations, FeatureExtractor, render
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render
 from vgg_widget.circuit.inputs import circuit
 from vgg_widget.explorer.box import widgets_of
 from vgg_widget.explorer.panels.circuit import CircuitPanel, InputCard
@@ -313,3 +314,23 @@ def test_before_the_relu_the_sum_is_the_value_itself(panel: CircuitPanel, scene:
 def test_a_pool_shows_no_sum(panel: CircuitPanel, scene: Scene) -> None:
     show(panel, at(scene, layer="block2_pool", location=(1, 1)))
     assert not panel.sum.value
+
+
+@pytest.mark.parametrize("count", [3, 9])
+def test_nan_weights_are_named_and_no_share_is_nan(count: int, photo: Any) -> None:
+    import keras
+
+    inputs = keras.Input((None, None, 3))
+    few = keras.layers.Conv2D(1, 1, name="few")
+    model = keras.Model(inputs, few(keras.layers.Conv2D(count, 1, name="many")(inputs)))
+    kernel = np.ones((1, 1, count, 1), np.float32)
+    kernel[0, 0, 2] = np.nan
+    few.set_weights([kernel, np.zeros(1)])
+    with pytest.warns(UserWarning, match="NaN"):
+        explorer = LayerExplorer(photo, model=model, layer="few", panel="Circuit")
+    try:
+        words = made_panel(explorer, "Circuit").heading.value
+        assert "some are NaN or infinite." in words
+        assert "nan%" not in words
+    finally:
+        explorer.close()

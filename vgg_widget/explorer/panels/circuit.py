@@ -141,14 +141,18 @@ def _words(found: Circuit, layer: str) -> str:
             "alone, without a kernel."
         )
     if len(found.inputs) < found.count:
+        share = f", {found.share:.0%} of the sum of squares" if math.isfinite(found.share) else ""
         which = (
-            f"reads all {found.count} channels of {source}"
-            f"; these {len(found.inputs)} have the largest kernels, {_share(found.share)}."
+            f"reads all {found.count} channels of {source}; these {len(found.inputs)} have the "
+            f"largest kernels{share}."
         )
     else:
         names = "channel" if found.count == 1 else f"{found.count} channels"
         which = f"reads the {names} of {source}, shown below."
-    limit = f", up to {plain_number(found.top, 2)}" if math.isfinite(found.top) else ""
+    # NaN and infinite weights come first, so they are among those shown.
+    limit = "; some are NaN or infinite"
+    if math.isfinite(found.top):
+        limit = f", up to {plain_number(found.top, 2)}"
     words = (
         f"{layer} channel {found.channel} {which} Red weights are positive, blue ones negative"
         f"{limit}."
@@ -159,12 +163,6 @@ def _words(found: Circuit, layer: str) -> str:
             f"{plain_number(found.activation)}, before any activation function."
         )
     return words
-
-
-def _share(share: float) -> str:
-    if math.isfinite(share):
-        return f"{share:.0%} of the sum of squares"
-    return "and some of their weights are NaN or infinite"
 
 
 def _numbers(one: CircuitInput) -> list[str]:
